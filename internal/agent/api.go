@@ -1,0 +1,99 @@
+package agent
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+)
+
+// Config is what an Engine needs. The zero value of each field is usable.
+type Config struct {
+	// Data is the directory of the engine's own state: installation key, reports
+	// not yet acknowledged, ledger, cache. Empty: a temporary one.
+	Data string
+	// Upload lets this process serve verified pieces to peers.
+	Upload bool
+	// UploadLimit and DownloadLimit are in bytes per second; 0 is no limit.
+	UploadLimit   int64
+	DownloadLimit int64
+	// NoP2P makes every download an edge download.
+	NoP2P bool
+	// ListenTCP and ListenUDP are the addresses for links from peers; empty is
+	// any port on all interfaces.
+	ListenTCP, ListenUDP string
+	// HTTP is used for edge requests; nil is a client with the engine's settings.
+	HTTP *http.Client
+	// CAFile holds extra PEM roots for edges and control.
+	CAFile string
+	// Agent names the program to servers and peers.
+	Agent string
+	// Logger receives what happens; nil discards it.
+	Logger *slog.Logger
+}
+
+// Request is one download.
+type Request struct {
+	URL string
+	// File is where the object appears when whole and verified. Empty: a
+	// temporary file that is removed when the download is closed.
+	File string
+	// Resume continues from what an interrupted download of the same URL left.
+	Resume bool
+	// Overwrite replaces an existing File.
+	Overwrite bool
+	// Header is sent with every request to the edge.
+	Header http.Header
+	// Sequential plans for a reader that starts at the beginning: pieces near the
+	// reading position come first, from the edge when peers are late.
+	Sequential bool
+}
+
+// Progress is a download at one moment.
+type Progress struct {
+	Size      int64 // bytes, -1 while not known
+	Done      int64 // bytes on disk (verified where there is a manifest)
+	FromEdge  int64 // bytes of Done that came from an edge
+	FromPeers int64 // bytes of Done that came from peers
+	FromDisk  int64 // bytes of Done that an earlier run had left
+	Wasted    int64 // bytes received that were not needed or not right
+	Peers     int   // links open in the swarm
+	Rate      int64 // bytes per second, smoothed
+	Uploaded  int64 // bytes sent to peers for this object
+	Elapsed   time.Duration
+	Object    manifest.ObjectID // zero while there is no manifest
+	Complete  bool
+}
+
+// Result is a finished download.
+type Result struct {
+	URL       string
+	File      string
+	Size      int64
+	Elapsed   time.Duration
+	FromEdge  int64
+	FromPeers int64
+	FromDisk  int64
+	Wasted    int64
+	Peers     int               // peers that sent verified bytes
+	Object    manifest.ObjectID // zero for a plain URL
+	SHA256    manifest.Hash     // of the whole file
+}
+
+// Errors by cause; errors of a download wrap one of them. Their texts say what
+// to do next.
+var (
+	ErrURL         = errors.New("not a URL this program can fetch")
+	ErrNotFound    = errors.New("no such object")                       // 404, 410
+	ErrDenied      = errors.New("the server refuses this URL")          // 401, 403
+	ErrServer      = errors.New("the server answered with an error")    // other statuses
+	ErrNetwork     = errors.New("the server cannot be reached")         // DNS, connect, reset, time-out
+	ErrTLS         = errors.New("the server's certificate is not good") // x509
+	ErrVerify      = errors.New("verification")                         // manifest, signature or content does not agree
+	ErrChanged     = errors.New("the object changed during the download")
+	ErrExists      = errors.New("the file exists")
+	ErrDisk        = errors.New("the file cannot be written") // full, read-only, no permission
+	ErrInterrupted = errors.New("interrupted")
+)
