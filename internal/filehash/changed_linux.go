@@ -1,0 +1,13 @@
+package filehash
+
+import (
+	"io/fs"
+	"syscall"
+)
+
+func changed(fi fs.FileInfo) int64 {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return st.Ctim.Nano()
+	}
+	return 0
+}
