@@ -1,0 +1,78 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strconv"
+)
+
+// Rate is a speed in bits per second; 0 is as fast as the machine can.
+type Rate int64
+
+// Mbit is one million bits per second.
+const Mbit Rate = 1e6
+
+// Link is how a host is connected to the switch.
+type Link struct {
+	Up, Down Rate
+	// Loss is the share of packets lost in each direction, 0..1.
+	Loss float64
+}
+
+// plug connects a namespace to the switch by a shaped link.
+func (l *Lab) plug(ctx context.Context, ns string, addr netip.Addr, link Link) error {
+	l.mu.Lock()
+	l.ports++
+	port := "p" + strconv.Itoa(l.ports)
+	l.mu.Unlock()
+	sw := l.switchNS()
+	err := runAll(ctx,
+		[]string{"ip", "link", "add", uplink, "netns", ns, "type", "veth", "peer", "name", port, "netns", sw},
+		[]string{"ip", "-n", ns, "addr", "add", addr.String() + "/16", "dev", uplink},
+		[]string{"ip", "-n", ns, "link", "set", uplink, "up"},
+		[]string{"ip", "-n", sw, "link", "set", port, "master", "br0", "up"},
+	)
+	if err != nil {
+		return err
+	}
+	for _, end := range []struct {
+		ns, dev string
+		rate    Rate
+	}{{ns, uplink, link.Up}, {sw, port, link.Down}} {
+		if err := shape(ctx, end.ns, end.dev, end.rate); err != nil {
+			return err
+		}
+		if err := lose(ctx, end.ns, end.dev, link.Loss); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shape limits what leaves by dev.
+func shape(ctx context.Context, ns, dev string, rate Rate) error {
+	if rate == 0 {
+		return nil
+	}
+	_, err := run(ctx, "tc", "-n", ns, "qdisc", "replace", "dev", dev, "root", "tbf",
+		"rate", strconv.FormatInt(int64(rate), 10)+"bit", "burst", "128k", "latency", "100ms")
+	return err
+}
+
+// lose drops a share of what arrives at dev. Packets are cut to the wire's size
+// first: else one loss would take 64 KiB of TCP.
+func lose(ctx context.Context, ns, dev string, share float64) error {
+	if share <= 0 {
+		return nil
+	}
+	const grain = 100_000
+	return runAll(ctx,
+		[]string{"ip", "-n", ns, "link", "set", dev, "gso_max_segs", "1"},
+		in(ns, "nft", "add", "table", "netdev", "loss"),
+		in(ns, "nft", fmt.Sprintf("add chain netdev loss %s { type filter hook ingress device %s priority 0; }", dev, dev)),
+		in(ns, "nft", fmt.Sprintf("add rule netdev loss %s numgen random mod %d < %d drop", dev, grain, int(share*grain))),
+	)
+}

@@ -1,0 +1,99 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// NAT is what stands between a client and the others.
+type NAT string
+
+// Kinds of NAT. All but Open are a home router that lets nothing in that nobody
+// inside asked for.
+const (
+	Open       NAT = "open"       // none: a public address
+	Cone       NAT = "cone"       // one mapping whatever the destination
+	Symmetric  NAT = "symmetric"  // another port for every destination
+	Firewalled NAT = "firewalled" // a cone NAT that passes TCP from inside only, no UDP
+)
+
+// behind adds n hosts on a local network behind one router.
+func (l *Lab) behind(ctx context.Context, link Link, kind NAT, n int) ([]*Host, error) {
+	k := l.nextClient()
+	public := address(77, 2, k)
+	router, err := l.addNamespace(ctx, fmt.Sprintf("r%d", k))
+	if err != nil {
+		return nil, err
+	}
+	if err := l.plug(ctx, router, public, link); err != nil {
+		return nil, err
+	}
+	gateway := local(k, 1)
+	err = runAll(ctx,
+		in(router, "sysctl", "-qw", "net.ipv4.ip_forward=1"),
+		[]string{"ip", "-n", router, "link", "add", "lan", "type", "bridge"},
+		[]string{"ip", "-n", router, "addr", "add", gateway.String() + "/24", "dev", "lan"},
+		[]string{"ip", "-n", router, "link", "set", "lan", "up"},
+		in(router, "nft", rules(kind)),
+	)
+	if err != nil {
+		return nil, err
+	}
+	hosts := make([]*Host, n)
+	for i := range hosts {
+		name := fmt.Sprintf("c%d", k)
+		if n > 1 {
+			name = fmt.Sprintf("c%d.%d", k, i+1)
+		}
+		h := &Host{Name: name, IP: local(k, i+2), Public: public, wanNS: router}
+		if h.ns, err = l.plugLocal(ctx, h, gateway, fmt.Sprintf("p%d", i+1)); err != nil {
+			return nil, err
+		}
+		hosts[i] = h
+	}
+	return hosts, nil
+}
+
+// plugLocal connects a host to its router by an unshaped link.
+func (l *Lab) plugLocal(ctx context.Context, h *Host, gateway netip.Addr, port string) (string, error) {
+	ns, err := l.addMachine(ctx, h.Name)
+	if err != nil {
+		return "", err
+	}
+	return ns, runAll(ctx,
+		[]string{"ip", "link", "add", uplink, "netns", ns, "type", "veth", "peer", "name", port, "netns", h.wanNS},
+		[]string{"ip", "-n", ns, "addr", "add", h.IP.String() + "/24", "dev", uplink},
+		[]string{"ip", "-n", ns, "link", "set", uplink, "up"},
+		[]string{"ip", "-n", ns, "route", "add", "default", "via", gateway.String()},
+		[]string{"ip", "-n", h.wanNS, "link", "set", port, "master", "lan", "up"},
+	)
+}
+
+// local is the address of machine m on the local network k.
+func local(k, m int) netip.Addr {
+	return netip.AddrFrom4([4]byte{192, 168, byte(k), byte(m)})
+}
+
+// rules is the packet filter of a router. What comes to the router itself from
+// outside is dropped before it is tracked, as home routers do: a tracked packet
+// would take the port that the host inside is about to punch through.
+func rules(kind NAT) string {
+	var b strings.Builder
+	random := ""
+	if kind == Symmetric {
+		random = " fully-random"
+	}
+	fmt.Fprintf(&b, "table ip nat { chain post { type nat hook postrouting priority 100; oifname %q masquerade%s; }; };\n", uplink, random)
+	b.WriteString("table ip filter {\n")
+	fmt.Fprintf(&b, "chain input { type filter hook input priority 0; policy accept; iifname %q ct state != { established, related } drop; };\n", uplink)
+	b.WriteString("chain forward { type filter hook forward priority 0; policy drop;\n")
+	if kind == Firewalled {
+		b.WriteString("meta l4proto udp drop;\n")
+	}
+	b.WriteString("ct state established,related accept; iifname \"lan\" accept; };\n};")
+	return b.String()
+}
