@@ -60,6 +60,20 @@ func (s *Signed) Append(b []byte) []byte {
 // signature is good and by one of the trusted keys. With no trusted key it
 // returns [ErrSignature].
 func ParseSigned(b []byte, trusted []ed25519.PublicKey) (*Signed, error) {
+	s, err := DecodeSigned(b)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Verify(trusted); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// DecodeSigned reads a signed manifest that fills b exactly and believes
+// nothing: before the content is used, [Signed.Verify] has to accept it. It is
+// for those who learn whom to trust later, or have checked the bytes before.
+func DecodeSigned(b []byte) (*Signed, error) {
 	m, n, err := Parse(b)
 	if err != nil {
 		return nil, err
@@ -68,19 +82,24 @@ func ParseSigned(b []byte, trusted []ed25519.PublicKey) (*Signed, error) {
 	if len(sig) != signatureSize {
 		return nil, fmt.Errorf("%w: signature block of %d bytes, want %d", ErrMalformed, len(sig), signatureSize)
 	}
-	if [4]byte(sig[:4]) != sigMagic || sig[4] != version {
+	if [4]byte(sig[:4]) != sigMagic || sig[4] != version || [3]byte(sig[5:8]) != [3]byte{} {
 		return nil, fmt.Errorf("%w: unknown signature block", ErrMalformed)
 	}
-	s := &Signed{
+	return &Signed{
 		Manifest:  m,
 		Object:    sha256.Sum256(b[:n]),
 		Key:       ed25519.PublicKey(append([]byte(nil), sig[8:40]...)),
 		Signature: append([]byte(nil), sig[40:]...),
-	}
+	}, nil
+}
+
+// Verify reports whether the signature is good and by one of the trusted keys;
+// if not, the error is [ErrSignature].
+func (s *Signed) Verify(trusted []ed25519.PublicKey) error {
 	for _, k := range trusted {
 		if k.Equal(s.Key) && ed25519.Verify(k, SignedBytes(s.Object), s.Signature) {
-			return s, nil
+			return nil
 		}
 	}
-	return nil, ErrSignature
+	return ErrSignature
 }
