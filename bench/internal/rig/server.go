@@ -1,0 +1,135 @@
+//go:build linux
+
+package rig
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tandem-cdn/tandem/test/lab"
+)
+
+// readyWithin bounds the start of a server.
+const readyWithin = 30 * time.Second
+
+// Nginx serves directory www on port 80 of a host, with one worker, until ctx
+// ends; it returns when the port answers. state is a directory for its files.
+func Nginx(ctx context.Context, h *lab.Host, www, state string) error {
+	if _, err := exec.LookPath("nginx"); err != nil {
+		return errors.New("nginx is not installed (Debian: nginx-light)")
+	}
+	if err := os.MkdirAll(state, 0o755); err != nil {
+		return fmt.Errorf("nginx: %w", err)
+	}
+	conf := fmt.Sprintf(`daemon off; worker_processes 1; user root; pid %[1]s/pid; error_log %[1]s/error.log;
+events { worker_connections 4096; }
+http {
+  access_log off; sendfile on;
+  client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi;
+  uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
+  server { listen %[2]s:80; root %[3]s; }
+}
+`, state, h.IP, www)
+	path := filepath.Join(state, "nginx.conf")
+	if err := os.WriteFile(path, []byte(conf), 0o644); err != nil {
+		return fmt.Errorf("nginx: %w", err)
+	}
+	if err := Background(h.Command(ctx, "nginx", "-e", state+"/error.log", "-c", path), filepath.Join(state, "log")); err != nil {
+		return err
+	}
+	return answers(ctx, h, "http://"+h.IP.String()+"/")
+}
+
+// answers waits until something speaks HTTP at url, asking from the host itself.
+func answers(ctx context.Context, h *lab.Host, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	_, err := h.Run(ctx, "curl", "-s", "-o", "/dev/null", "--retry", "60", "--retry-delay", "1", "--retry-connrefused", url)
+	if err != nil {
+		return fmt.Errorf("server on %s does not answer: %w", h.Name, err)
+	}
+	return nil
+}
+
+// Background starts cmd with its output in the file log, and reaps it when it
+// ends.
+func Background(cmd *exec.Cmd, log string) error {
+	f, err := os.Create(log)
+	if err != nil {
+		return fmt.Errorf("log of %s: %w", cmd.Path, err)
+	}
+	cmd.Stderr = f
+	if cmd.Stdout == nil {
+		cmd.Stdout = f
+	}
+	if err := cmd.Start(); err != nil {
+		return errors.Join(fmt.Errorf("start %s: %w", strings.Join(cmd.Args, " "), err), f.Close())
+	}
+	go func() {
+		_ = cmd.Wait() // it is killed at the end of the benchmark
+		_ = f.Close()
+	}()
+	return nil
+}
+
+// Serve runs `tandem serve` of directory www on port 80 of a host until ctx
+// ends; it returns when the server says it is ready. state is a directory for
+// its data and log.
+func Serve(ctx context.Context, h *lab.Host, bin, www, state string) error {
+	if err := os.MkdirAll(state, 0o755); err != nil {
+		return fmt.Errorf("tandem serve: %w", err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("tandem serve: %w", err)
+	}
+	cmd := h.Command(ctx, bin, "serve", www, "--listen", h.IP.String()+":80", "--data", filepath.Join(state, "data"))
+	cmd.Stdout = w
+	log := filepath.Join(state, "log")
+	err = errors.Join(Background(cmd, log), w.Close())
+	if err == nil {
+		err = awaitReady(r)
+	}
+	if err != nil {
+		return fmt.Errorf("tandem serve on %s: %w\n%s", h.Name, errors.Join(err, r.Close()), Tail(log))
+	}
+	return nil
+}
+
+// awaitReady reads lines up to "ready …", then lets the rest pass.
+func awaitReady(r *os.File) error {
+	_ = r.SetReadDeadline(time.Now().Add(readyWithin))
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "ready ") {
+			_ = r.SetReadDeadline(time.Time{})
+			go func() {
+				for lines.Scan() { // a full pipe would stop the server
+				}
+				_ = r.Close()
+			}()
+			return nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("no line \"ready …\" within %v: %w", readyWithin, err)
+	}
+	return errors.New("ended before it was ready")
+}
+
+// Tail is the end of a log, for error messages.
+func Tail(log string) string {
+	const room = 2000
+	b, err := os.ReadFile(log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b[max(0, len(b)-room):])
+}
