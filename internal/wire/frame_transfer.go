@@ -69,6 +69,12 @@ func AppendPieceHeader(b []byte, id, begin uint32, n int) []byte {
 	return binary.BigEndian.AppendUint32(b, begin)
 }
 
+// ParsePieceFixed reads the part of a Piece body before the data, for a reader
+// that puts the data where it belongs without copying it.
+func ParsePieceFixed(b [PieceFixed]byte) (id, begin uint32) {
+	return binary.BigEndian.Uint32(b[:]), binary.BigEndian.Uint32(b[4:])
+}
+
 func parsePiece(d *decoder) Frame {
 	f := &Piece{ID: d.u32(), Begin: d.u32(), Data: d.rest(MaxData)}
 	if d.err == nil && len(f.Data) == 0 {

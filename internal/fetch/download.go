@@ -1,0 +1,330 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+)
+
+// Store takes verified pieces. WritePiece verifies: nothing enters that does not
+// match the manifest. It must be safe for concurrent use.
+type Store interface {
+	Manifest() *manifest.Manifest
+	Have() manifest.Bitfield
+	WritePiece(i int, b []byte) error
+}
+
+// Edge fetches bytes of one version of the object.
+type Edge interface {
+	// Fetch returns the n bytes from off on. An error that trying again does not
+	// mend implements Permanent() bool; one that names a time to wait implements
+	// RetryAfter() time.Duration.
+	Fetch(ctx context.Context, off, n int64) (io.ReadCloser, error)
+}
+
+// Peer is a member of the swarm that can be asked for pieces. Its methods return
+// at once.
+type Peer interface {
+	Request(piece int)
+	Cancel(piece int)
+	Drop(reason string)
+	Uploads() bool
+	Uplink() uint32
+	RTT() time.Duration
+}
+
+// Options are the parts of a Download.
+type Options struct {
+	Store Store
+	Edge  Edge
+	// Stream, if set, is the body of the ordinary GET that began the download,
+	// at byte StreamAt, which is the beginning of a piece.
+	Stream   io.ReadCloser
+	StreamAt int64
+	Seed     uint64 // this client's place in the election of owners
+	Uploads  bool
+	// Announce is told of every piece as soon as it is verified.
+	Announce func(piece int)
+	// Credit is told of verified bytes had from a peer.
+	Credit func(p Peer, n int)
+	// Corrupt recognises the store's error for a piece that does not verify.
+	Corrupt error
+	Logger  *slog.Logger
+}
+
+// Stats are counters of a download, in bytes.
+type Stats struct {
+	FromEdge, FromPeers, Wasted int64
+	Rate                        int64 // per second, over the last two
+	Peers                       int   // in the swarm now
+	Senders                     int   // peers that have sent verified bytes
+	EdgeRequests                int
+}
+
+// Errors of Run.
+var (
+	// ErrStalled: neither the edge nor any peer has sent anything for stallAfter.
+	ErrStalled = errors.New("nothing arrives any more")
+	// ErrCorruptEdge: the edge keeps sending bytes that do not match the manifest.
+	ErrCorruptEdge = errors.New("the edge sends other bytes than its manifest says")
+)
+
+const (
+	tickEvery  = 50 * time.Millisecond
+	stallAfter = 45 * time.Second
+	// giveUpAfter is the same with no peer in the swarm and an edge that fails.
+	giveUpAfter    = 12 * time.Second
+	maxCorruptEdge = 3
+)
+
+// Download runs a Plan. Peers are announced to it by the methods PeerOpen to
+// PeerClose, from any goroutine.
+type Download struct {
+	o      Options
+	m      *manifest.Manifest
+	start  time.Time
+	events chan func(now time.Duration)
+	done   chan struct{}
+	wg     sync.WaitGroup
+
+	// Owned by the goroutine of Run.
+	plan     *Plan
+	ids      map[Peer]PeerID
+	peers    map[PeerID]Peer
+	lastID   PeerID
+	edge     map[int]*edgeRun
+	err      error
+	lastErr  error // of the edge
+	progress time.Duration
+	corrupt  int
+	senders  map[Peer]bool
+	due      bool // something happened that the plan should answer at once
+
+	mu      sync.Mutex
+	stats   Stats
+	changed chan struct{} // closed and replaced when a piece arrives
+}
+
+// NewDownload prepares the download of what the store lacks.
+func NewDownload(o Options) *Download {
+	m := o.Store.Manifest()
+	return &Download{
+		o: o, m: m, start: time.Now(),
+		events: make(chan func(time.Duration), 256), done: make(chan struct{}),
+		plan: NewPlan(Config{
+			Size: m.Size, PieceSize: m.PieceSize, Have: o.Store.Have(), Seed: o.Seed, Uploads: o.Uploads,
+			Streaming: o.Stream != nil, StreamAt: int(o.StreamAt / m.PieceSize),
+			Rand: rand.New(rand.NewPCG(rand.Uint64(), o.Seed)),
+		}),
+		ids: map[Peer]PeerID{}, peers: map[PeerID]Peer{}, edge: map[int]*edgeRun{}, senders: map[Peer]bool{},
+		changed: make(chan struct{}),
+	}
+}
+
+// Run downloads until every piece is in the store, an error that cannot be
+// mended, or the end of ctx. It returns when all its goroutines have ended.
+func (d *Download) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer d.wg.Wait()
+	defer cancel()
+	defer close(d.done)
+	if d.o.Stream != nil {
+		d.runEdge(ctx, 0, int(d.o.StreamAt/d.m.PieceSize), d.m.NumPieces(), d.o.Stream)
+	}
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	d.due = true
+	for {
+		if d.due {
+			d.due = false
+			d.act(ctx, d.now())
+		}
+		switch {
+		case d.err != nil:
+			return d.err
+		case d.plan.Done():
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
+			d.due = true
+			d.watch(d.now())
+		case f := <-d.events:
+			f(d.now())
+			d.drain()
+		}
+	}
+}
+
+func (d *Download) now() time.Duration { return time.Since(d.start) }
+
+// drain takes the events that wait, so that the plan answers them together.
+func (d *Download) drain() {
+	for range cap(d.events) {
+		select {
+		case f := <-d.events:
+			f(d.now())
+		default:
+			return
+		}
+	}
+}
+
+// post hands an event to Run, unless it has ended.
+func (d *Download) post(f func(now time.Duration)) {
+	select {
+	case d.events <- f:
+	case <-d.done:
+	}
+}
+
+func (d *Download) act(ctx context.Context, now time.Duration) {
+	for _, a := range d.plan.Tick(now) {
+		switch a := a.(type) {
+		case AskPeer:
+			d.peers[a.Peer].Request(a.Piece)
+		case CancelPeer:
+			if p := d.peers[a.Peer]; p != nil {
+				p.Cancel(a.Piece)
+			}
+		case DropPeer:
+			if p := d.peers[a.Peer]; p != nil {
+				p.Drop(a.Reason) // PeerClose follows
+			}
+		case AskEdge:
+			d.runEdge(ctx, a.Req, a.First, a.Count+a.First, nil)
+		case TrimEdge:
+			if e := d.edge[a.Req]; e != nil {
+				e.trim(a.End)
+			}
+		}
+	}
+	d.mu.Lock()
+	d.stats.Rate = int64(d.plan.Rate(now))
+	d.stats.Wasted = d.plan.Wasted()
+	d.stats.Peers = len(d.peers)
+	d.stats.Senders = len(d.senders)
+	d.mu.Unlock()
+}
+
+// watch gives up when nothing has come for too long.
+func (d *Download) watch(now time.Duration) {
+	silent := now - d.progress
+	if silent < giveUpAfter || silent < stallAfter && (len(d.peers) > 0 || d.plan.EdgeFailures() < 3) {
+		return
+	}
+	d.err = ErrStalled
+	if d.lastErr != nil {
+		d.err = fmt.Errorf("%w: %w", ErrStalled, d.lastErr)
+	}
+}
+
+// arrived records a piece that is in the store now.
+func (d *Download) arrived(piece int, fresh bool, count *int64) {
+	if !fresh {
+		return
+	}
+	d.mu.Lock()
+	*count += d.m.PieceLen(piece)
+	close(d.changed)
+	d.changed = make(chan struct{})
+	d.mu.Unlock()
+}
+
+// Stats returns the counters.
+func (d *Download) Stats() Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stats
+}
+
+// Changed returns a channel that is closed when the next piece arrives.
+func (d *Download) Changed() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.changed
+}
+
+// SetReader makes the pieces at and behind byte off come first.
+func (d *Download) SetReader(off int64) {
+	d.post(func(time.Duration) {
+		d.plan.SetReader(off)
+		d.due = true
+	})
+}
+
+// PeerOpen admits a peer that has joined the swarm.
+func (d *Download) PeerOpen(p Peer, seed uint64) {
+	info := PeerInfo{Seed: seed, Uploads: p.Uploads(), Uplink: p.Uplink(), RTT: p.RTT()}
+	d.post(func(now time.Duration) {
+		d.lastID++
+		d.ids[p], d.peers[d.lastID] = d.lastID, p
+		d.plan.AddPeer(now, d.lastID, info)
+	})
+}
+
+// PeerClose forgets a peer.
+func (d *Download) PeerClose(p Peer) {
+	d.post(func(time.Duration) {
+		d.plan.RemovePeer(d.ids[p])
+		delete(d.peers, d.ids[p])
+		delete(d.ids, p)
+		d.due = true
+	})
+}
+
+// PeerHave records what a peer announces.
+func (d *Download) PeerHave(p Peer, pieces []int) {
+	d.post(func(time.Duration) {
+		d.plan.PeerHas(d.ids[p], pieces...)
+		d.due = true
+	})
+}
+
+// PeerBytes records bytes on their way in from a peer.
+func (d *Download) PeerBytes(p Peer, piece, n int) {
+	d.post(func(now time.Duration) {
+		d.progress = now
+		d.plan.PeerBytes(now, d.ids[p], piece, int64(n))
+	})
+}
+
+// PeerReject records that a peer does not serve a piece.
+func (d *Download) PeerReject(p Peer, piece int, missing bool, retry time.Duration) {
+	d.post(func(now time.Duration) {
+		d.plan.PeerRejects(now, d.ids[p], piece, missing, retry)
+		d.due = true
+	})
+}
+
+// PeerPiece stores a piece from a peer if it verifies. data is used until the
+// return only.
+func (d *Download) PeerPiece(p Peer, piece int, data []byte) {
+	err := d.o.Store.WritePiece(piece, data)
+	ok := err == nil
+	if ok {
+		d.o.Announce(piece)
+	}
+	d.post(func(time.Duration) {
+		d.due = true
+		if !ok && !errors.Is(err, d.o.Corrupt) {
+			d.err = err
+			return
+		}
+		fresh := d.plan.PeerPiece(d.ids[p], piece, ok)
+		d.arrived(piece, fresh, &d.stats.FromPeers)
+		if fresh {
+			d.senders[p] = true
+			d.o.Credit(p, int(d.m.PieceLen(piece)))
+		}
+	})
+}

@@ -1,0 +1,335 @@
+package fetch
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+)
+
+// fluid is a small model of a network for tests of the policy: access links are
+// shared max-min fairly among the flows on them, every client's plan is the real
+// one, messages take a fixed time.
+type fluid struct {
+	t       testing.TB
+	size    int64
+	piece   int64
+	edgeUp  float64 // bytes per second
+	delay   time.Duration
+	clients []*fluidClient
+	edgeTx  float64 // bytes the edge has sent
+	slots   int
+}
+
+type fluidClient struct {
+	id       int
+	up, down float64
+	uploads  bool
+	start    time.Duration
+	leave    time.Duration // 0: stays
+	started  bool
+	gone     bool
+	plan     *Plan
+	done     time.Duration
+	fromEdge int64
+	fromPeer int64
+	serve    []*flow // requests of others, in order of arrival
+	edge     map[int]*flow
+}
+
+type flow struct {
+	src, dst   *fluidClient // src nil: the edge
+	req        int
+	piece, end int
+	left       float64
+	rate       float64
+	ready      time.Duration // first byte not before
+	dead       bool
+}
+
+func newFluid(t testing.TB, size int64, edgeUp float64, slots int) *fluid {
+	return &fluid{t: t, size: size, piece: manifest.PieceSizeFor(size), edgeUp: edgeUp, delay: 2 * time.Millisecond, slots: slots}
+}
+
+func (f *fluid) add(up, down float64, uploads bool, start time.Duration) *fluidClient {
+	c := &fluidClient{id: len(f.clients), up: up, down: down, uploads: uploads, start: start, edge: map[int]*flow{}}
+	f.clients = append(f.clients, c)
+	return c
+}
+
+func (f *fluid) run(limit time.Duration) {
+	const step = 10 * time.Millisecond
+	for now := time.Duration(0); now < limit; now += step {
+		left := 0
+		for _, c := range f.clients {
+			f.startOrLeave(c, now)
+			if !c.gone && c.done == 0 {
+				left++
+			}
+		}
+		if left == 0 {
+			return
+		}
+		for _, c := range f.clients {
+			if c.started && !c.gone && c.done == 0 && (now/step)%5 == 0 {
+				f.act(c, now)
+			}
+		}
+		f.move(now, step)
+	}
+}
+
+func (f *fluid) startOrLeave(c *fluidClient, now time.Duration) {
+	if !c.started && now >= c.start {
+		c.started = true
+		n := manifest.PieceCount(f.size, f.piece)
+		c.plan = NewPlan(Config{
+			Size: f.size, PieceSize: f.piece, Have: manifest.NewBitfield(n), Seed: mix(uint64(c.id) + 7),
+			Uploads: c.uploads, Streaming: true, Rand: rand.New(rand.NewPCG(1, uint64(c.id))),
+		})
+		c.edge[0] = &flow{dst: c, end: n, left: float64(c.plan.pieceLen(0)), ready: now + f.delay}
+		for _, o := range f.clients {
+			if o == c || !o.started || o.gone {
+				continue
+			}
+			f.link(now, c, o)
+			f.link(now, o, c)
+		}
+	}
+	if c.leave > 0 && now >= c.leave && !c.gone {
+		c.gone = true
+		for _, o := range f.clients {
+			if o.started && o != c {
+				o.plan.RemovePeer(PeerID(c.id))
+			}
+			for _, fl := range o.serve {
+				fl.dead = fl.dead || fl.dst == c
+			}
+		}
+	}
+}
+
+func (f *fluid) link(now time.Duration, c, o *fluidClient) {
+	c.plan.AddPeer(now, PeerID(o.id), PeerInfo{Seed: mix(uint64(o.id) + 7), Uploads: o.uploads, RTT: f.delay})
+	for i := range o.plan.n {
+		if o.plan.have.Has(i) {
+			c.plan.PeerHas(PeerID(o.id), i)
+		}
+	}
+}
+
+func (f *fluid) act(c *fluidClient, now time.Duration) {
+	for _, a := range c.plan.Tick(now - c.start) {
+		switch a := a.(type) {
+		case AskPeer:
+			o := f.clients[a.Peer]
+			o.serve = append(o.serve, &flow{src: o, dst: c, piece: a.Piece, left: float64(c.plan.pieceLen(a.Piece)), ready: now + f.delay})
+		case CancelPeer:
+			for _, fl := range f.clients[a.Peer].serve {
+				fl.dead = fl.dead || fl.dst == c && fl.piece == a.Piece
+			}
+		case DropPeer:
+			c.plan.RemovePeer(a.Peer)
+		case AskEdge:
+			c.edge[a.Req] = &flow{dst: c, req: a.Req, piece: a.First, end: a.First + a.Count, left: float64(c.plan.pieceLen(a.First)), ready: now + f.delay}
+		case TrimEdge:
+			if fl := c.edge[a.Req]; fl != nil {
+				fl.end = min(fl.end, max(a.End, fl.piece))
+				if a.End <= fl.piece {
+					f.endEdge(c, fl, now)
+				}
+			}
+		}
+	}
+}
+
+func (f *fluid) endEdge(c *fluidClient, fl *flow, now time.Duration) {
+	delete(c.edge, fl.req)
+	c.plan.EdgeEnds(now-c.start, fl.req, true, 0)
+}
+
+// move lets every flow progress by one step.
+func (f *fluid) move(now, step time.Duration) {
+	var flows []*flow
+	for _, c := range f.clients {
+		for _, fl := range c.edge {
+			if now >= fl.ready && !c.gone {
+				flows = append(flows, fl)
+			}
+		}
+		keep := c.serve[:0]
+		for _, fl := range c.serve {
+			if !fl.dead && !c.gone && fl.dst.done == 0 {
+				keep = append(keep, fl)
+			}
+		}
+		c.serve = keep
+		seen, active := map[*fluidClient]bool{}, 0
+		for _, fl := range c.serve {
+			if active < f.slots && now >= fl.ready && !seen[fl.dst] {
+				seen[fl.dst] = true
+				active++
+				flows = append(flows, fl)
+			}
+		}
+	}
+	maxMin(flows, f.edgeUp)
+	for _, fl := range flows {
+		f.progress(fl, fl.rate*step.Seconds(), now)
+	}
+}
+
+func (f *fluid) progress(fl *flow, n float64, now time.Duration) {
+	c := fl.dst
+	t := now - c.start
+	if fl.dead || c.done > 0 {
+		return
+	}
+	n = min(n, fl.left)
+	fl.left -= n
+	if fl.src == nil {
+		f.edgeTx += n
+		c.plan.EdgeBytes(t, fl.req, int64(n))
+	} else {
+		c.plan.PeerBytes(t, PeerID(fl.src.id), fl.piece, int64(n))
+	}
+	if fl.left > 0.5 {
+		return
+	}
+	isNew := false
+	size := c.plan.pieceLen(fl.piece)
+	if fl.src == nil {
+		if isNew = c.plan.EdgePiece(fl.req, fl.piece); isNew {
+			c.fromEdge += size
+		}
+	} else {
+		fl.dead = true
+		if isNew = c.plan.PeerPiece(PeerID(fl.src.id), fl.piece, true); isNew {
+			c.fromPeer += size
+		}
+	}
+	if isNew {
+		for _, o := range f.clients {
+			if o.started && o != c && !o.gone && o.done == 0 {
+				o.plan.PeerHas(PeerID(c.id), fl.piece)
+			}
+		}
+	}
+	if fl.src == nil {
+		if fl.piece++; fl.piece >= fl.end {
+			f.endEdge(c, fl, now)
+		} else {
+			fl.left = float64(c.plan.pieceLen(fl.piece))
+		}
+	}
+	if c.plan.Done() && c.done == 0 {
+		c.done = now - c.start
+		c.edge = nil
+	}
+}
+
+// maxMin sets the rates of flows by progressive filling over access links.
+func maxMin(flows []*flow, edgeUp float64) {
+	type link struct {
+		free  float64
+		flows []*flow
+	}
+	links := map[any]*link{}
+	on := func(key any, capacity float64, fl *flow) {
+		l := links[key]
+		if l == nil {
+			l = &link{free: capacity}
+			links[key] = l
+		}
+		l.flows = append(l.flows, fl)
+	}
+	type downKey struct{ c *fluidClient }
+	for _, fl := range flows {
+		fl.rate = -1
+		if fl.src == nil {
+			on("edge", edgeUp, fl)
+		} else {
+			on(fl.src, fl.src.up, fl)
+		}
+		on(downKey{fl.dst}, fl.dst.down, fl)
+	}
+	for {
+		var tight *link
+		share := math.Inf(1)
+		for _, l := range links {
+			n := 0
+			for _, fl := range l.flows {
+				if fl.rate < 0 {
+					n++
+				}
+			}
+			if n > 0 && l.free/float64(n) < share {
+				tight, share = l, max(l.free/float64(n), 0)
+			}
+		}
+		if tight == nil {
+			return
+		}
+		for _, fl := range tight.flows {
+			if fl.rate >= 0 {
+				continue
+			}
+			fl.rate = share
+			if fl.src == nil {
+				links["edge"].free -= share
+			} else {
+				links[fl.src].free -= share
+			}
+			links[downKey{fl.dst}].free -= share
+		}
+	}
+}
+
+const mbit = 1e6 / 8
+
+func (f *fluid) report() (last time.Duration, copies, peers float64) {
+	var fe, fp int64
+	for _, c := range f.clients {
+		last = max(last, c.done)
+		fe += c.fromEdge
+		fp += c.fromPeer
+	}
+	return last, f.edgeTx / float64(f.size), float64(fp) / float64(fe+fp)
+}
+
+func TestFlashCrowd(t *testing.T) {
+	for _, tc := range []struct {
+		name                 string
+		n                    int
+		size                 int64
+		up, down, edge       float64 // Mbit/s
+		worst, copies, peers float64
+	}{
+		{"symmetric links, slow edge", 16, 32 << 20, 20, 20, 20, 1.4, 1.6, 0.85},
+		{"slow uplinks", 16, 32 << 20, 5, 40, 40, 1.25, 7, 0.6},
+		{"fast edge", 12, 250e6, 50, 50, 10000, 1.08, 6, 0.5},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := newFluid(t, tc.size, tc.edge*mbit, 4)
+			for range tc.n {
+				f.add(tc.up*mbit, tc.down*mbit, true, 0)
+			}
+			f.run(10 * time.Minute)
+			F := float64(tc.size)
+			bound := max(F/(tc.edge*mbit), F/(tc.down*mbit), float64(tc.n)*F/((tc.edge+float64(tc.n)*tc.up)*mbit))
+			last, copies, peers := f.report()
+			ratio := last.Seconds() / bound
+			t.Logf("bound %.1f s, last %.1f s = %.2f, %.2f copies, %.1f %% from peers", bound, last.Seconds(), ratio, copies, peers*100)
+			for _, c := range f.clients {
+				if c.done == 0 {
+					t.Fatalf("client %d has not finished", c.id)
+				}
+			}
+			if ratio > tc.worst || copies > tc.copies || peers < tc.peers {
+				t.Errorf("want at most %.2f, %.2f copies, at least %.0f %% from peers", tc.worst, tc.copies, tc.peers*100)
+			}
+		})
+	}
+}

@@ -1,0 +1,109 @@
+package fetch
+
+import "time"
+
+// wasteShare is the part of the object that duplicates may cost.
+const wasteShare = 0.01
+
+// endgame gives idle sources what would arrive last. It begins when everything
+// missing is asked for. A request that its peer has not begun to answer is
+// moved; one that is under way is duplicated, within a budget.
+func (p *Plan) endgame(now time.Duration) {
+	for range 4 {
+		q, i, eta := p.latest(now)
+		if q == nil || eta < 300*time.Millisecond {
+			return
+		}
+		begun := q.begun(i)
+		if begun && float64(p.wasted) > wasteShare*float64(p.cfg.Size)+2*float64(p.cfg.PieceSize) {
+			return
+		}
+		better := p.fasterPeer(now, q, i, eta)
+		edge := p.edgeETA(now, i)
+		switch {
+		case better != nil && better.eta(now, p.pieceLen(i)) <= edge:
+			p.askOf(now, better, i)
+		case edge < eta*7/10 && now >= p.edge.retry && p.running() < p.cfg.MaxEdge:
+			p.request2(i)
+		default:
+			return
+		}
+		if !begun {
+			q.release(p, i)
+			p.do(CancelPeer{Peer: q.id, Piece: i})
+		}
+	}
+}
+
+// latest returns the request to a peer that will be answered last, if every
+// missing piece is asked of somebody.
+func (p *Plan) latest(now time.Duration) (late *peer, piece int, eta time.Duration) {
+	var asked int64
+	for _, id := range p.turn {
+		q := p.peers[id]
+		asked += q.out
+		var before int64
+		for _, a := range q.asks {
+			before += p.pieceLen(a.piece) - a.got
+			r := q.rate.rate(now)
+			e := 2*time.Second + q.info.RTT
+			if r >= 1 {
+				e = q.info.RTT + seconds(float64(before)/r)
+			}
+			if p.asked[a.piece] == 1 && e > eta {
+				late, piece, eta = q, a.piece, e
+			}
+		}
+	}
+	for i := 0; i < p.n; i++ {
+		if !p.have.Has(i) && p.asked[i] == 0 {
+			return nil, 0, 0
+		}
+	}
+	return late, piece, eta
+}
+
+func (q *peer) begun(piece int) bool {
+	for _, a := range q.asks {
+		if a.piece == piece {
+			return a.got > 0
+		}
+	}
+	return false
+}
+
+func (p *Plan) fasterPeer(now time.Duration, than *peer, piece int, eta time.Duration) *peer {
+	var found *peer
+	for _, id := range p.turn {
+		q := p.peers[id]
+		if q == than || !q.usable(now) || !q.have.Has(piece) || !p.room(now, q, p.pieceLen(piece)) {
+			continue
+		}
+		if e := q.eta(now, p.pieceLen(piece)); e < eta*6/10 {
+			found, eta = q, e*10/6
+		}
+	}
+	return found
+}
+
+// edgeETA is when the edge would finish piece i, going by what it gives now.
+func (p *Plan) edgeETA(now time.Duration, i int) time.Duration {
+	r := max(p.edge.rate.rate(now), p.edge.full)
+	if r < 1 || len(p.edge.reqs) == 0 && p.edge.failed > 0 {
+		return time.Hour
+	}
+	n := p.pieceLen(i)
+	for _, r := range p.edge.reqs {
+		n += int64(r.claim-r.next)*p.cfg.PieceSize - r.got
+	}
+	return 50*time.Millisecond + seconds(float64(n)/(0.7*r))
+}
+
+// request2 asks the edge for a piece that a peer is asked for as well.
+func (p *Plan) request2(i int) {
+	id := p.edge.nextID
+	p.edge.nextID++
+	p.asked[i]++
+	p.edge.reqs = append(p.edge.reqs, &edgeReq{id: id, next: i, claim: i + 1, end: i + 1})
+	p.do(AskEdge{Req: id, First: i, Count: 1})
+}

@@ -1,0 +1,281 @@
+package fetch
+
+import (
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+)
+
+const (
+	// queueTime is how many seconds of data a peer is asked for ahead.
+	queueTime = 600 * time.Millisecond
+	maxQueue  = 4 << 20 // bytes asked of one peer ahead
+	// Bounds of the silence after which requests to a peer are withdrawn.
+	minSilence, maxSilence = 5 * time.Second, 20 * time.Second
+	maxSnubs               = 3
+	maxLies                = 3
+	snubRest               = 5 * time.Second
+)
+
+type ask struct {
+	piece int
+	at    time.Duration
+	got   int64
+}
+
+type peer struct {
+	id    PeerID
+	info  PeerInfo
+	have  manifest.Bitfield
+	count int // pieces it holds
+	asks  []ask
+	out   int64 // bytes asked and not yet received
+	rate  *meter
+	last  time.Duration // last byte
+	rest  time.Duration // not asked before then
+	snubs int
+	lies  int
+}
+
+// AddPeer admits a peer that has opened the swarm.
+func (p *Plan) AddPeer(now time.Duration, id PeerID, info PeerInfo) {
+	p.peers[id] = &peer{
+		id: id, info: info, have: manifest.NewBitfield(p.n),
+		rate: newMeter(4*time.Second, 16), last: now,
+	}
+	p.turn = append(p.turn, id)
+	p.stale = true
+}
+
+// RemovePeer forgets a peer whose link has ended; what was asked of it is free
+// again.
+func (p *Plan) RemovePeer(id PeerID) {
+	q := p.peers[id]
+	if q == nil {
+		return
+	}
+	for len(q.asks) > 0 {
+		p.wasted += q.asks[0].got
+		q.release(p, q.asks[0].piece)
+	}
+	for i := range p.n {
+		if q.have.Has(i) {
+			p.avail[i]--
+		}
+	}
+	delete(p.peers, id)
+	for k, t := range p.turn {
+		if t == id {
+			p.turn = append(p.turn[:k], p.turn[k+1:]...)
+			break
+		}
+	}
+	p.stale = true
+}
+
+// PeerHas records pieces that a peer announces.
+func (p *Plan) PeerHas(id PeerID, pieces ...int) {
+	q := p.peers[id]
+	if q == nil {
+		return
+	}
+	for _, i := range pieces {
+		if q.have.Set(i) {
+			p.avail[i]++
+			q.count++
+		}
+	}
+	if q.count == p.n {
+		p.stale = true // a seed owns nothing
+	}
+}
+
+// PeerBytes records n bytes of a piece received from a peer, not yet verified.
+func (p *Plan) PeerBytes(now time.Duration, id PeerID, piece int, n int64) {
+	q := p.peers[id]
+	if q == nil {
+		return
+	}
+	q.last = now
+	q.rate.add(now, n)
+	p.fromAll.add(now, n)
+	p.fromP2P.add(now, n)
+	for k := range q.asks {
+		if a := &q.asks[k]; a.piece == piece {
+			a.got += n
+			q.out -= n
+			p.inAsk -= n
+			return
+		}
+	}
+}
+
+// PeerPiece records that a piece from a peer is whole. ok says that it verified;
+// it reports whether the piece was new.
+func (p *Plan) PeerPiece(id PeerID, piece int, ok bool) bool {
+	q := p.peers[id]
+	if q == nil {
+		return ok && p.got(piece)
+	}
+	q.release(p, piece)
+	if !ok {
+		p.wasted += p.pieceLen(piece)
+		p.do(DropPeer{Peer: id, Reason: DropCorrupt})
+		return false
+	}
+	q.snubs = 0
+	return p.got(piece)
+}
+
+// PeerRejects records that a peer will not serve a piece: because it does not
+// have it after all, or (missing false) because it is busy for retry.
+func (p *Plan) PeerRejects(now time.Duration, id PeerID, piece int, missing bool, retry time.Duration) {
+	q := p.peers[id]
+	if q == nil {
+		return
+	}
+	q.release(p, piece)
+	if !missing {
+		q.rest = max(q.rest, now+min(max(retry, 50*time.Millisecond), 10*time.Second))
+		return
+	}
+	if q.have.Has(piece) {
+		q.have.Clear(piece)
+		p.avail[piece]--
+		q.count--
+	}
+	if q.lies++; q.lies >= maxLies {
+		p.do(DropPeer{Peer: id, Reason: DropLiar})
+	}
+}
+
+// release takes piece off the peer's queue and reports whether it was there.
+func (q *peer) release(p *Plan, piece int) bool {
+	for k, a := range q.asks {
+		if a.piece == piece {
+			rest := p.pieceLen(piece) - a.got
+			q.out -= rest
+			p.inAsk -= rest
+			p.asked[piece]--
+			q.asks = append(q.asks[:k], q.asks[k+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Plan) askOf(now time.Duration, q *peer, piece int) {
+	q.asks = append(q.asks, ask{piece: piece, at: now})
+	q.out += p.pieceLen(piece)
+	p.inAsk += p.pieceLen(piece)
+	p.asked[piece]++
+	p.do(AskPeer{Peer: q.id, Piece: piece})
+}
+
+// usable reports whether q can be asked at all.
+func (q *peer) usable(now time.Duration) bool { return q.info.Uploads && now >= q.rest }
+
+// usablePeers counts the peers that serve or will serve.
+func (p *Plan) usablePeers(now time.Duration) int {
+	c := 0
+	for _, q := range p.peers {
+		if q.usable(now) {
+			c++
+		}
+	}
+	return c
+}
+
+// room reports whether the pipeline of q takes another piece of n bytes: bytes
+// for queueTime and one and a half round trips at its rate, and always two
+// pieces or, of large ones, one.
+func (p *Plan) room(now time.Duration, q *peer, n int64) bool {
+	if len(q.asks) == 0 {
+		return true
+	}
+	if q.snubs > 0 || p.inAsk+n > p.cfg.MaxBuffer {
+		return false
+	}
+	want := int64(q.rate.rate(now) * (queueTime + q.info.RTT*3/2).Seconds())
+	if len(q.asks) == 1 && q.out <= 256<<10 {
+		return true
+	}
+	return q.out+n <= min(want, maxQueue)
+}
+
+// eta is when q would finish another n bytes, going by its rate.
+func (q *peer) eta(now time.Duration, n int64) time.Duration {
+	r := q.rate.rate(now)
+	if r < 1 {
+		return q.info.RTT + 2*time.Second
+	}
+	return q.info.RTT + seconds(float64(q.out+n)/r)
+}
+
+func seconds(s float64) time.Duration {
+	return time.Duration(min(s, 1e6) * float64(time.Second))
+}
+
+// askPeers fills the pipelines, one piece a turn so that the last pieces spread.
+func (p *Plan) askPeers(now time.Duration) {
+	tooLate := max(2*time.Second, seconds(1.25*float64(p.left)/max(p.fromAll.rate(now), 1)))
+	for asked := true; asked; {
+		asked = false
+		for _, id := range p.turn {
+			q := p.peers[id]
+			if !q.usable(now) || q.count == 0 || !p.room(now, q, p.cfg.PieceSize) {
+				continue
+			}
+			if len(q.asks) > 0 && q.eta(now, p.cfg.PieceSize) > tooLate {
+				continue // others will be done with everything before
+			}
+			if i := p.pickFor(q); i >= 0 {
+				p.askOf(now, q, i)
+				asked = true
+			}
+		}
+	}
+	if len(p.turn) > 1 {
+		p.turn = append(p.turn[1:], p.turn[0])
+	}
+}
+
+func (p *Plan) pickFor(q *peer) int {
+	if p.reader >= 0 {
+		for i := p.reader; i < min(p.n, p.reader+prefetch); i++ {
+			if !p.have.Has(i) && p.asked[i] == 0 && q.have.Has(i) {
+				return i
+			}
+		}
+	}
+	return p.rarest(q.have.Has)
+}
+
+// dropStalled withdraws what was asked of peers that have gone silent.
+func (p *Plan) dropStalled(now time.Duration) {
+	for _, id := range p.turn {
+		q := p.peers[id]
+		if len(q.asks) == 0 {
+			continue
+		}
+		since := now - max(q.last, q.asks[0].at)
+		limit := maxSilence / 2
+		if r := q.rate.rate(now); r > 1 {
+			limit = seconds(3 * float64(q.out) / r)
+		}
+		if since < min(max(limit, minSilence), maxSilence) {
+			continue
+		}
+		for len(q.asks) > 0 {
+			i := q.asks[0].piece
+			p.wasted += q.asks[0].got
+			q.release(p, i)
+			p.do(CancelPeer{Peer: id, Piece: i})
+		}
+		q.snubs++
+		q.rest = now + snubRest*time.Duration(q.snubs)
+		if q.snubs >= maxSnubs {
+			p.do(DropPeer{Peer: id, Reason: DropStall})
+		}
+	}
+}

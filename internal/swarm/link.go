@@ -1,0 +1,345 @@
+package swarm
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tandem-cdn/tandem/internal/grant"
+	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+// writeWithin bounds one write to a peer.
+const writeWithin = 30 * time.Second
+
+// link is one connection to a peer with the swarms that are open on it.
+type link struct {
+	node *Node
+	conn Conn
+	key  wire.Key
+	r    *bufio.Reader
+	wake chan struct{} // the writer has something to do
+
+	mu       sync.Mutex
+	err      error // why the link ends
+	control  []byte
+	serve    []upload
+	peers    map[uint16]*Peer            // by their channel
+	opened   map[manifest.ObjectID]*mine // swarms opened by this side
+	offered  map[uint16]*wire.Open       // swarms opened by the other side
+	requests map[uint32]*request
+	channels uint16 // last channel used
+	lastID   uint32 // last request id used
+	ended    bool
+}
+
+// mine is a swarm that this side has opened.
+type mine struct {
+	swarm   *Swarm
+	channel uint16
+	peer    *Peer // nil until the other side has opened it too
+}
+
+// request is one that this side has made.
+type request struct {
+	id    uint32
+	peer  *Peer
+	piece int
+	buf   []byte // nil before the first byte
+	got   int
+}
+
+// upload is a request of the other side.
+type upload struct {
+	wire.Request
+	peer *Peer
+}
+
+func newLink(n *Node, conn Conn) *link {
+	return &link{
+		node: n, conn: conn, key: conn.Peer(), r: bufio.NewReaderSize(conn, 64<<10),
+		wake:  make(chan struct{}, 1),
+		peers: map[uint16]*Peer{}, opened: map[manifest.ObjectID]*mine{},
+		offered: map[uint16]*wire.Open{}, requests: map[uint32]*request{},
+	}
+}
+
+// hello exchanges HELLO.
+func (l *link) hello() error {
+	deadline := time.Now().Add(wire.HelloWithin)
+	_ = l.conn.SetReadDeadline(deadline) // a dead connection shows in Read and Write
+	_ = l.conn.SetWriteDeadline(deadline)
+	h := wire.Hello{Version: wire.Version, Agent: l.node.cfg.Agent}
+	if _, err := l.conn.Write(h.Append(nil)); err != nil {
+		return fmt.Errorf("hello to %s: %w", l.key.Short(), err)
+	}
+	t, body, err := l.frame()
+	if err != nil {
+		return fmt.Errorf("hello from %s: %w", l.key.Short(), err)
+	}
+	f, err := wire.Parse(t, body)
+	if err != nil {
+		return fmt.Errorf("hello from %s: %w", l.key.Short(), err)
+	}
+	if f, ok := f.(*wire.Hello); !ok || f.Version < 1 {
+		return fmt.Errorf("hello from %s: %w: begins with %v", l.key.Short(), errProtocol, t)
+	}
+	return nil
+}
+
+// frame reads one frame that is not a PIECE, whole.
+func (l *link) frame() (wire.Type, []byte, error) {
+	t, n, err := l.header()
+	if err != nil {
+		return 0, nil, err
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(l.r, body); err != nil {
+		return 0, nil, fmt.Errorf("%v: %w", t, err)
+	}
+	return t, body, nil
+}
+
+func (l *link) header() (wire.Type, int, error) {
+	var h [wire.HeaderSize]byte
+	if _, err := io.ReadFull(l.r, h[:]); err != nil {
+		return 0, 0, err
+	}
+	t, n, err := wire.ParseHeader(h[:])
+	if err != nil {
+		return 0, 0, fmt.Errorf("%w: %w", errProtocol, err)
+	}
+	return t, n, nil
+}
+
+// run reads and writes until the link ends and returns why.
+func (l *link) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.readLoop(ctx) })
+	g.Go(func() error { return l.writeLoop(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		_ = l.conn.SetReadDeadline(time.Now()) // wakes the reader
+		return nil
+	})
+	err := g.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil {
+		return l.err
+	}
+	return err
+}
+
+// close makes run return err.
+func (l *link) close(err error) {
+	l.mu.Lock()
+	if l.err == nil {
+		l.err = err
+	}
+	l.mu.Unlock()
+	l.signal()
+	_ = l.conn.SetReadDeadline(time.Now())
+}
+
+func (l *link) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *link) send(f wire.Frame) {
+	l.control = f.Append(l.control)
+	l.signal()
+}
+
+// offers reports whether the other side has opened the swarm.
+func (l *link) offers(object manifest.ObjectID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range l.offered {
+		if o.Object == object {
+			return true
+		}
+	}
+	return false
+}
+
+// open opens s on the link, unless it is, and admits the other side when it has
+// opened s too.
+func (l *link) open(s *Swarm) {
+	l.mu.Lock()
+	m := l.opened[s.m.Object]
+	if l.ended || len(l.opened) >= wire.MaxChannels || m != nil && m.swarm == s {
+		l.mu.Unlock()
+		return
+	}
+	l.channels++
+	m = &mine{swarm: s, channel: l.channels}
+	l.opened[s.m.Object] = m
+	l.send(&wire.Open{Channel: m.channel, Object: s.m.Object, Uploads: s.m.Uploads, Grant: []byte(s.m.Grant())})
+	l.send(&wire.Bitfield{Channel: m.channel, Bits: s.m.Source.Have().Bytes()})
+	var offer *wire.Open
+	for _, o := range l.offered {
+		if o.Object == s.m.Object {
+			offer = o
+		}
+	}
+	l.mu.Unlock()
+	if offer != nil {
+		l.admit(m, offer)
+	}
+}
+
+// admit makes a peer of the other side in a swarm that both have opened.
+func (l *link) admit(m *mine, o *wire.Open) {
+	s := m.swarm
+	c, err := grant.Parse(string(o.Grant), time.Now())
+	if err == nil {
+		err = c.Check(s.m.Object, l.key, s.m.Trusted)
+	}
+	if err != nil {
+		l.node.log.Info("peer refused", "peer", l.key.Short(), "object", s.m.Object.String()[:16], "error", err)
+		l.mu.Lock()
+		l.send(&wire.Close{Channel: m.channel, Reason: wire.CloseRefused})
+		delete(l.opened, s.m.Object)
+		l.mu.Unlock()
+		return
+	}
+	p := &Peer{
+		link: l, swarm: s, mine: m.channel, theirs: o.Channel, uploads: o.Uploads, uplink: o.Uplink,
+		expires: c.Expires, have: manifest.NewBitfield(s.m.Manifest.NumPieces()),
+	}
+	l.mu.Lock()
+	if l.ended || m.peer != nil {
+		if m.peer != nil {
+			m.peer.expires = c.Expires // the grant is renewed
+		}
+		l.mu.Unlock()
+		return
+	}
+	m.peer = p
+	l.peers[o.Channel] = p
+	l.mu.Unlock()
+	if !s.attach(p) {
+		l.leave(p, wire.CloseDone, errLeft)
+		return
+	}
+	s.m.Handler.PeerOpen(p)
+	// Attached before the set is read: what is verified meanwhile is announced
+	// twice rather than never.
+	l.mu.Lock()
+	l.send(&wire.Bitfield{Channel: m.channel, Bits: s.m.Source.Have().Bytes()})
+	l.mu.Unlock()
+}
+
+// leave ends this side's part in a swarm, and with the last one the link.
+func (l *link) leave(p *Peer, reason wire.CloseReason, err error) {
+	l.mu.Lock()
+	if m := l.opened[p.swarm.m.Object]; m != nil && m.channel == p.mine {
+		delete(l.opened, p.swarm.m.Object)
+		l.send(&wire.Close{Channel: p.mine, Reason: reason})
+	}
+	gone := l.drop(p)
+	last := len(l.opened) == 0
+	l.mu.Unlock()
+	if gone {
+		p.swarm.detach(p)
+		p.swarm.m.Handler.PeerClose(p, err)
+	}
+	if last {
+		l.close(errIdle)
+	}
+}
+
+// drop forgets a peer with its requests; the caller holds the mutex.
+func (l *link) drop(p *Peer) bool {
+	if l.peers[p.theirs] != p {
+		return false
+	}
+	delete(l.peers, p.theirs)
+	for id, r := range l.requests {
+		if r.peer == p {
+			delete(l.requests, id)
+		}
+	}
+	keep := l.serve[:0]
+	for _, u := range l.serve {
+		if u.peer != p {
+			keep = append(keep, u)
+		}
+	}
+	l.serve = keep
+	return true
+}
+
+// detachAll tells every swarm on the link that its peer is gone.
+func (l *link) detachAll(err error) {
+	if err == nil {
+		err = errBye
+	}
+	l.mu.Lock()
+	l.ended = true
+	var gone []*Peer
+	for _, p := range l.peers {
+		if l.drop(p) {
+			gone = append(gone, p)
+		}
+	}
+	l.mu.Unlock()
+	for _, p := range gone {
+		p.swarm.detach(p)
+		p.swarm.m.Handler.PeerClose(p, err)
+	}
+}
+
+func (l *link) announce(p *Peer, piece int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !p.have.Has(piece) {
+		p.haves = append(p.haves, uint32(piece))
+		l.signal()
+	}
+}
+
+func (l *link) receipt(p *Peer, n uint64, sig []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.send(&wire.Receipt{Channel: p.mine, Bytes: n, Signature: sig})
+}
+
+func (l *link) request(p *Peer, piece int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.peers[p.theirs] != p {
+		return // PeerClose is on its way
+	}
+	l.lastID++
+	l.requests[l.lastID] = &request{id: l.lastID, peer: p, piece: piece}
+	l.send(&wire.Request{
+		Channel: p.mine, ID: l.lastID, Piece: uint32(piece),
+		Length: uint32(p.swarm.m.Manifest.PieceLen(piece)),
+	})
+}
+
+func (l *link) cancel(p *Peer, piece int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, r := range l.requests {
+		if r.peer == p && r.piece == piece {
+			delete(l.requests, id)
+			l.send(&wire.Cancel{ID: id})
+			return
+		}
+	}
+}
+
+var errClosing = errors.New("link is closing")

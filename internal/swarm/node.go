@@ -1,0 +1,215 @@
+package swarm
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+// Limits of a node.
+const (
+	// maxLinks is the most links a node keeps.
+	maxLinks = 200
+	// maxPeers is the most peers a swarm seeks; more may come by themselves.
+	maxPeers = 40
+	// connectWithin bounds one attempt to reach a candidate.
+	connectWithin = 8 * time.Second
+	// maxBans bounds the memory of peers that are not dealt with any more.
+	maxBans = 4096
+)
+
+// Config is what a Node needs.
+type Config struct {
+	Key       ed25519.PrivateKey // of the session
+	Connector Connector
+	Agent     string // name in HELLO
+	// Up and Down limit bytes per second of object data; nil is no limit. Down
+	// is waited for while reading.
+	Up, Down *rate.Limiter
+	// Uploaded, if set, is told of object data sent to peers, in bytes.
+	Uploaded func(object manifest.ObjectID, n int)
+	Logger   *slog.Logger
+}
+
+// Node holds the links of this process.
+type Node struct {
+	cfg     Config
+	self    wire.Key
+	log     *slog.Logger
+	uploads *uploads
+
+	group *errgroup.Group
+	ctx   context.Context
+
+	mu      sync.Mutex
+	links   map[wire.Key]*link
+	swarms  map[manifest.ObjectID]*Swarm
+	dialing map[wire.Key]bool
+	banned  map[wire.Key]string
+	closed  bool
+}
+
+// NewNode returns a node without links. Run must be called for it to work.
+func NewNode(ctx context.Context, cfg Config) *Node {
+	n := &Node{
+		cfg: cfg, self: wire.KeyOf(cfg.Key.Public().(ed25519.PublicKey)), log: cfg.Logger,
+		uploads: newUploads(uploadSlots),
+		links:   map[wire.Key]*link{}, swarms: map[manifest.ObjectID]*Swarm{},
+		dialing: map[wire.Key]bool{}, banned: map[wire.Key]string{},
+	}
+	n.group, n.ctx = errgroup.WithContext(ctx)
+	return n
+}
+
+// Key is the session key of this node.
+func (n *Node) Key() wire.Key { return n.self }
+
+// Run accepts links until the context of NewNode ends, then waits for all of
+// them to end.
+func (n *Node) Run() error {
+	for {
+		conn, err := n.cfg.Connector.Accept(n.ctx)
+		if err != nil {
+			n.mu.Lock()
+			n.closed = true
+			n.mu.Unlock()
+			_ = n.group.Wait() // links log their own ends
+			if n.ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("accept links: %w", err)
+		}
+		n.start(func() { n.serve(conn) })
+	}
+}
+
+// start runs f in a goroutine that Run waits for; it reports false when the node
+// is closing.
+func (n *Node) start(f func()) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed || n.ctx.Err() != nil {
+		return false
+	}
+	n.group.Go(func() error { f(); return nil })
+	return true
+}
+
+// serve runs one link from its HELLO to its end.
+func (n *Node) serve(conn Conn) {
+	l := newLink(n, conn)
+	defer conn.Close()
+	if err := l.hello(); err != nil {
+		n.log.Debug("link refused", "peer", l.key.Short(), "error", err)
+		return
+	}
+	if err := n.admit(l); err != nil {
+		n.log.Debug("link refused", "peer", l.key.Short(), "error", err)
+		return
+	}
+	err := l.run(n.ctx)
+	n.mu.Lock()
+	if n.links[l.key] == l {
+		delete(n.links, l.key)
+	}
+	n.mu.Unlock()
+	l.detachAll(err)
+	if errors.Is(err, errProtocol) {
+		n.log.Warn("peer dropped", "peer", l.key.Short(), "reason", "protocol", "error", err)
+		n.ban(l.key, "protocol")
+		return
+	}
+	n.log.Debug("link ended", "peer", l.key.Short(), "error", err)
+}
+
+func (n *Node) admit(l *link) error {
+	n.mu.Lock()
+	old := n.links[l.key]
+	reason, banned := n.banned[l.key]
+	full := len(n.links) >= maxLinks && old == nil
+	if !banned && !full {
+		n.links[l.key] = l
+	}
+	var open []*Swarm
+	for _, s := range n.swarms {
+		if s.seeks(l.key) {
+			open = append(open, s)
+		}
+	}
+	n.mu.Unlock()
+	if banned {
+		return fmt.Errorf("peer is banned: %s", reason)
+	}
+	if full {
+		return fmt.Errorf("%d links are the limit", maxLinks)
+	}
+	if old != nil {
+		old.close(errReplaced)
+	}
+	for _, s := range open {
+		l.open(s)
+	}
+	return nil
+}
+
+// ban ends the dealings with a peer for the life of the node.
+func (n *Node) ban(key wire.Key, reason string) {
+	n.mu.Lock()
+	if len(n.banned) < maxBans {
+		n.banned[key] = reason
+	}
+	l := n.links[key]
+	n.mu.Unlock()
+	if l != nil {
+		l.close(fmt.Errorf("%w: %s", errProtocol, reason))
+	}
+}
+
+// Links is the number of links.
+func (n *Node) Links() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.links)
+}
+
+// connect makes a link to the candidate unless there is one.
+func (n *Node) connect(s *Swarm, c wire.Candidate) {
+	n.mu.Lock()
+	l, _ := n.links[c.Key], n.banned[c.Key]
+	_, banned := n.banned[c.Key]
+	busy := n.dialing[c.Key]
+	if l == nil && !banned && !busy {
+		n.dialing[c.Key] = true
+	}
+	n.mu.Unlock()
+	switch {
+	case banned || busy:
+		return
+	case l != nil:
+		l.open(s)
+		return
+	}
+	n.start(func() {
+		ctx, cancel := context.WithTimeout(n.ctx, connectWithin)
+		conn, err := n.cfg.Connector.Connect(ctx, c)
+		cancel()
+		n.mu.Lock()
+		delete(n.dialing, c.Key)
+		n.mu.Unlock()
+		if err != nil {
+			n.log.Debug("peer not reached", "peer", c.Key.Short(), "error", err)
+			return
+		}
+		n.serve(conn)
+	})
+}

@@ -1,0 +1,46 @@
+package swarm
+
+import (
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+// Peer is another member of a swarm, on a link.
+type Peer struct {
+	link    *link
+	swarm   *Swarm
+	mine    uint16 // our channel
+	theirs  uint16 // their channel
+	uploads bool
+	uplink  uint32
+	expires time.Time         // of its grant
+	have    manifest.Bitfield // under link.mu
+	haves   []uint32          // announcements not yet written, under link.mu
+	serving int               // requests queued, under link.mu
+}
+
+// Key is the peer's session key.
+func (p *Peer) Key() wire.Key { return p.link.key }
+
+// Uploads reports whether the peer says that it serves requests.
+func (p *Peer) Uploads() bool { return p.uploads }
+
+// Uplink is the spare uplink the peer claims, in kbit/s; 0 is not known.
+func (p *Peer) Uplink() uint32 { return p.uplink }
+
+// RTT is the round-trip time of the link, 0 while it is not known.
+func (p *Peer) RTT() time.Duration { return p.link.conn.RTT() }
+
+// Request asks for a whole piece. The answer comes to the handler.
+func (p *Peer) Request(piece int) { p.link.request(p, piece) }
+
+// Cancel withdraws the request for a piece; nothing more is heard of it.
+func (p *Peer) Cancel(piece int) { p.link.cancel(p, piece) }
+
+// Drop ends the dealings with the peer, in all swarms.
+func (p *Peer) Drop(reason string) {
+	p.link.node.log.Warn("peer dropped", "peer", p.Key().Short(), "object", p.swarm.m.Object.String()[:16], "reason", reason)
+	p.link.node.ban(p.Key(), reason)
+}

@@ -1,0 +1,289 @@
+package swarm
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+// readLoop reads frames until the link ends.
+func (l *link) readLoop(ctx context.Context) error {
+	var alive time.Time
+	for {
+		if now := time.Now(); now.Sub(alive) > time.Second {
+			alive = now
+			_ = l.conn.SetReadDeadline(now.Add(wire.DeadAfter))
+		}
+		if ctx.Err() != nil || l.closing() {
+			return errClosing
+		}
+		t, n, err := l.header()
+		if err != nil {
+			return fmt.Errorf("read from %s: %w", l.key.Short(), err)
+		}
+		if t == wire.TypePiece {
+			err = l.piece(ctx, n)
+		} else {
+			err = l.other(t, n)
+		}
+		if err != nil {
+			return fmt.Errorf("%v from %s: %w", t, l.key.Short(), err)
+		}
+	}
+}
+
+func (l *link) closing() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err != nil
+}
+
+// piece reads a PIECE frame straight into the buffer of its request.
+func (l *link) piece(ctx context.Context, n int) error {
+	n -= wire.PieceFixed
+	if n < 1 || n > wire.MaxData {
+		return fmt.Errorf("%w: %d bytes of data", errProtocol, n)
+	}
+	if down := l.node.cfg.Down; down != nil {
+		if err := down.WaitN(ctx, n); err != nil {
+			return errClosing
+		}
+	}
+	var fixed [wire.PieceFixed]byte
+	if _, err := io.ReadFull(l.r, fixed[:]); err != nil {
+		return err
+	}
+	id, begin := wire.ParsePieceFixed(fixed)
+	l.mu.Lock()
+	r := l.requests[id]
+	known := id != 0 && id <= l.lastID
+	l.mu.Unlock()
+	if r == nil {
+		if !known {
+			return fmt.Errorf("%w: data nobody asked for", errProtocol)
+		}
+		_, err := l.r.Discard(n) // of a request cancelled meanwhile
+		return err
+	}
+	size := int(r.peer.swarm.m.Manifest.PieceLen(r.piece))
+	if int(begin) != r.got || r.got+n > size {
+		return fmt.Errorf("%w: bytes %d+%d of piece %d where %d were due", errProtocol, begin, n, r.piece, r.got)
+	}
+	if r.buf == nil {
+		r.buf = getBuffer(size)
+	}
+	if _, err := io.ReadFull(l.r, r.buf[begin:int(begin)+n]); err != nil {
+		return err
+	}
+	r.got += n
+	l.received(r, n, size)
+	return nil
+}
+
+// received delivers what has come of a request, unless it was cancelled.
+func (l *link) received(r *request, n, size int) {
+	l.mu.Lock()
+	live := l.requests[r.id] == r
+	if live && r.got == size {
+		delete(l.requests, r.id)
+	}
+	l.mu.Unlock()
+	h := r.peer.swarm.m.Handler
+	if live {
+		h.PeerBytes(r.peer, r.piece, n)
+	}
+	if r.got == size {
+		if live {
+			h.PeerPiece(r.peer, r.piece, r.buf)
+		}
+		putBuffer(r.buf)
+	}
+}
+
+// other reads and handles any other frame.
+func (l *link) other(t wire.Type, n int) error {
+	body := make([]byte, n)
+	if _, err := io.ReadFull(l.r, body); err != nil {
+		return err
+	}
+	f, err := wire.Parse(t, body)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errProtocol, err)
+	}
+	switch f := f.(type) {
+	case *wire.Open:
+		return l.onOpen(f)
+	case *wire.Close:
+		l.onClose(f)
+	case *wire.Bitfield:
+		return l.onBitfield(f)
+	case *wire.Have:
+		return l.onHave(f)
+	case *wire.Request:
+		return l.onRequest(f)
+	case *wire.Cancel:
+		l.onCancel(f)
+	case *wire.Reject:
+		l.onReject(f)
+	case *wire.Ping:
+		l.mu.Lock()
+		l.send(&wire.Pong{Nonce: f.Nonce})
+		l.mu.Unlock()
+	case *wire.Bye:
+		return errBye
+	}
+	return nil
+}
+
+func (l *link) onOpen(f *wire.Open) error {
+	l.mu.Lock()
+	if l.offered[f.Channel] == nil && len(l.offered) >= wire.MaxChannels {
+		l.mu.Unlock()
+		return fmt.Errorf("%w: more than %d channels", errProtocol, wire.MaxChannels)
+	}
+	l.offered[f.Channel] = f
+	m := l.opened[f.Object]
+	l.mu.Unlock()
+	if m == nil {
+		l.node.mu.Lock()
+		s := l.node.swarms[f.Object]
+		l.node.mu.Unlock()
+		if s != nil {
+			l.open(s) // admits, since the offer is known
+		}
+		return nil
+	}
+	l.admit(m, f)
+	return nil
+}
+
+func (l *link) onClose(f *wire.Close) {
+	l.mu.Lock()
+	delete(l.offered, f.Channel)
+	p := l.peers[f.Channel]
+	gone := p != nil && l.drop(p)
+	if gone {
+		if m := l.opened[p.swarm.m.Object]; m != nil && m.peer == p {
+			delete(l.opened, p.swarm.m.Object)
+		}
+	}
+	l.mu.Unlock()
+	if gone {
+		p.swarm.detach(p)
+		p.swarm.m.Handler.PeerClose(p, errBye)
+	}
+}
+
+// peerOn returns the peer of a channel, nil while this side has not opened the
+// swarm.
+func (l *link) peerOn(channel uint16) *Peer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peers[channel]
+}
+
+func (l *link) onBitfield(f *wire.Bitfield) error {
+	p := l.peerOn(f.Channel)
+	if p == nil {
+		return nil
+	}
+	b, err := manifest.ParseBitfield(f.Bits, p.swarm.m.Manifest.NumPieces())
+	if err != nil {
+		return fmt.Errorf("%w: %w", errProtocol, err)
+	}
+	var pieces []int
+	for i := range b.Len() {
+		if b.Has(i) {
+			pieces = append(pieces, i)
+		}
+	}
+	l.has(p, pieces)
+	return nil
+}
+
+func (l *link) onHave(f *wire.Have) error {
+	p := l.peerOn(f.Channel)
+	if p == nil {
+		return nil
+	}
+	pieces := make([]int, 0, len(f.Pieces))
+	for _, i := range f.Pieces {
+		if int64(i) >= int64(p.swarm.m.Manifest.NumPieces()) {
+			return fmt.Errorf("%w: piece %d of %d", errProtocol, i, p.swarm.m.Manifest.NumPieces())
+		}
+		pieces = append(pieces, int(i))
+	}
+	l.has(p, pieces)
+	return nil
+}
+
+func (l *link) has(p *Peer, pieces []int) {
+	l.mu.Lock()
+	fresh := pieces[:0]
+	for _, i := range pieces {
+		if p.have.Set(i) {
+			fresh = append(fresh, i)
+		}
+	}
+	l.mu.Unlock()
+	if len(fresh) > 0 {
+		p.swarm.m.Handler.PeerHave(p, fresh)
+	}
+}
+
+func (l *link) onReject(f *wire.Reject) {
+	l.mu.Lock()
+	r := l.requests[f.ID]
+	delete(l.requests, f.ID)
+	if r != nil && f.Reason == wire.RejectMissing {
+		r.peer.have.Clear(r.piece)
+	}
+	l.mu.Unlock()
+	if r != nil {
+		retry := time.Duration(f.Retry) * time.Millisecond
+		r.peer.swarm.m.Handler.PeerReject(r.peer, r.piece, f.Reason == wire.RejectMissing, retry)
+	}
+}
+
+// onRequest queues a request, or refuses it at once: a queue nobody waits for is
+// better than one that makes slow tails.
+func (l *link) onRequest(f *wire.Request) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var p *Peer
+	for _, m := range l.peers {
+		if m.theirs == f.Channel {
+			p = m
+		}
+	}
+	switch {
+	case p == nil || !p.swarm.m.Uploads || time.Now().After(p.expires.Add(grantGrace)):
+		l.send(&wire.Reject{ID: f.ID, Reason: wire.RejectDenied, Retry: 5000})
+	case int(f.Piece) >= p.swarm.m.Manifest.NumPieces() ||
+		int64(f.Begin)+int64(f.Length) > p.swarm.m.Manifest.PieceLen(int(f.Piece)):
+		return fmt.Errorf("%w: bytes %d+%d of piece %d", errProtocol, f.Begin, f.Length, f.Piece)
+	case !p.swarm.m.Source.Has(int(f.Piece)):
+		l.send(&wire.Reject{ID: f.ID, Reason: wire.RejectMissing})
+	case len(l.serve) >= wire.MaxRequests:
+		return fmt.Errorf("%w: more than %d requests outstanding", errProtocol, wire.MaxRequests)
+	default:
+		l.serve = append(l.serve, upload{Request: *f, peer: p})
+		l.signal()
+	}
+	return nil
+}
+
+func (l *link) onCancel(f *wire.Cancel) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.serve {
+		if l.serve[i].ID == f.ID {
+			l.serve = append(l.serve[:i], l.serve[i+1:]...)
+			return
+		}
+	}
+}

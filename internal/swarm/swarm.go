@@ -1,0 +1,193 @@
+package swarm
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+// Membership is what a node needs to take part in the swarm of one object.
+type Membership struct {
+	Object   manifest.ObjectID
+	Manifest *manifest.Manifest
+	Source   Source
+	// Grant returns the grant in force; it is shown to every peer.
+	Grant func() string
+	// Trusted are the keys whose grants are accepted from peers.
+	Trusted []ed25519.PublicKey
+	// Uploads says that requests are served.
+	Uploads bool
+	// Handler is told of peers; nil for a seed.
+	Handler Handler
+}
+
+// Swarm is this node's part in the swarm of one object.
+type Swarm struct {
+	node     *Node
+	m        Membership
+	uploaded atomic.Int64
+
+	mu     sync.Mutex
+	peers  map[wire.Key]*Peer
+	wanted map[wire.Key]bool // candidates to open this swarm on when their link comes
+	credit map[wire.Key]uint64
+	left   bool
+}
+
+// Join takes part in a swarm. It fails when the node already does.
+func (n *Node) Join(m Membership) (*Swarm, error) {
+	if m.Handler == nil {
+		m.Handler = seed{}
+	}
+	s := &Swarm{node: n, m: m, peers: map[wire.Key]*Peer{}, wanted: map[wire.Key]bool{}, credit: map[wire.Key]uint64{}}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.swarms[m.Object] != nil {
+		return nil, fmt.Errorf("join swarm %s: already a member", m.Object)
+	}
+	n.swarms[m.Object] = s
+	for _, l := range n.links {
+		if l.offers(m.Object) {
+			n.group.Go(func() error { l.open(s); return nil })
+		}
+	}
+	return s, nil
+}
+
+// Leave ends the membership: peers are told, the handler hears PeerClose of each.
+func (s *Swarm) Leave() {
+	s.node.mu.Lock()
+	if s.node.swarms[s.m.Object] == s {
+		delete(s.node.swarms, s.m.Object)
+	}
+	s.node.mu.Unlock()
+	s.mu.Lock()
+	s.left = true
+	peers := s.all()
+	s.mu.Unlock()
+	for _, p := range peers {
+		p.link.leave(p, wire.CloseDone, errLeft)
+	}
+}
+
+// Connect seeks the candidates that control has named.
+func (s *Swarm) Connect(candidates []wire.Candidate) {
+	for _, c := range candidates {
+		if c.Key == s.node.self {
+			continue
+		}
+		s.mu.Lock()
+		skip := s.left || s.peers[c.Key] != nil || len(s.peers) >= maxPeers
+		if !skip && len(s.wanted) < 4*maxPeers {
+			s.wanted[c.Key] = true
+		}
+		s.mu.Unlock()
+		if !skip {
+			s.node.connect(s, c)
+		}
+	}
+}
+
+// seeks reports whether a link with key should open this swarm at once.
+func (s *Swarm) seeks(key wire.Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wanted[key] && !s.left
+}
+
+// Announce tells every peer of a piece that has been verified.
+func (s *Swarm) Announce(piece int) {
+	s.mu.Lock()
+	peers := s.all()
+	s.mu.Unlock()
+	for _, p := range peers {
+		p.link.announce(p, piece)
+	}
+}
+
+func (s *Swarm) all() []*Peer {
+	peers := make([]*Peer, 0, len(s.peers))
+	for _, p := range s.peers {
+		peers = append(peers, p)
+	}
+	return peers
+}
+
+// Keys lists the peers of the swarm.
+func (s *Swarm) Keys() []wire.Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keys := make([]wire.Key, 0, len(s.peers))
+	for k := range s.peers {
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// Uploaded is the object data sent to peers, in bytes.
+func (s *Swarm) Uploaded() int64 { return s.uploaded.Load() }
+
+// Receipts returns a signed receipt for every peer that has sent verified bytes.
+func (s *Swarm) Receipts() []wire.PeerReceipt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]wire.PeerReceipt, 0, len(s.credit))
+	for key, n := range s.credit {
+		out = append(out, wire.PeerReceipt{Uploader: key, Bytes: n, Signature: s.sign(key, n)})
+	}
+	return out
+}
+
+func (s *Swarm) sign(uploader wire.Key, n uint64) []byte {
+	return ed25519.Sign(s.node.cfg.Key, wire.ReceiptBytes(s.m.Object, uploader[:], s.node.self[:], n))
+}
+
+// receiptEvery is how many verified bytes from one peer make a receipt due.
+const receiptEvery = 8 << 20
+
+// Credit counts n verified bytes had from p and sends p a receipt when due.
+func (s *Swarm) Credit(p *Peer, n int) {
+	s.mu.Lock()
+	before := s.credit[p.Key()]
+	after := before + uint64(n)
+	s.credit[p.Key()] = after
+	s.mu.Unlock()
+	if before/receiptEvery != after/receiptEvery {
+		p.link.receipt(p, after, s.sign(p.Key(), after))
+	}
+}
+
+// attach admits a peer; it reports false when the swarm has been left.
+func (s *Swarm) attach(p *Peer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left {
+		return false
+	}
+	s.peers[p.Key()] = p
+	delete(s.wanted, p.Key())
+	return true
+}
+
+func (s *Swarm) detach(p *Peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.peers[p.Key()] == p {
+		delete(s.peers, p.Key())
+	}
+}
+
+// seed is the handler of a member that wants nothing.
+type seed struct{}
+
+func (seed) PeerOpen(*Peer)                             {}
+func (seed) PeerHave(*Peer, []int)                      {}
+func (seed) PeerBytes(*Peer, int, int)                  {}
+func (seed) PeerPiece(*Peer, int, []byte)               {}
+func (seed) PeerReject(*Peer, int, bool, time.Duration) {}
+func (seed) PeerClose(*Peer, error)                     {}
