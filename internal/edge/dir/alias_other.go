@@ -1,0 +1,6 @@
+//go:build !windows
+
+package dir
+
+// isAlias is about Windows.
+func isAlias(string) bool { return false }
