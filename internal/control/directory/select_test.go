@@ -149,7 +149,7 @@ func ineligible(a, m *Member) string {
 		return "it has expired"
 	case m.Peer.blamed.Load() >= 2:
 		return "it is in quarantine"
-	case !(g.Uploads && a.Have < a.Total) && !(f.Uploads && m.Have < m.Total):
+	case (!g.Uploads || a.Have >= a.Total) && (!f.Uploads || m.Have >= m.Total):
 		return "neither can serve the other"
 	case a.Policy == wire.P2POff || m.Policy == wire.P2POff:
 		return "the policy is off"
