@@ -107,7 +107,7 @@ func New(cfg Config) (*Dir, error) {
 	}
 	if cfg.Cache != "" {
 		if d.disk, err = openDisk(cfg.Cache); err != nil {
-			root.Close()
+			_ = root.Close() // nothing was written
 			return nil, err
 		}
 	}
