@@ -235,7 +235,8 @@ type Error struct {
 	Code    string             `json:"code"` // see docs/PROTOCOL.md
 	Message string             `json:"message"`
 	Object  *manifest.ObjectID `json:"object,omitempty"`
-	Retry   int                `json:"retry,omitempty"` // seconds
+	Report  string             `json:"report,omitempty"` // ID of the report that is refused
+	Retry   int                `json:"retry,omitempty"`  // seconds
 }
 
 // Codes of [Error].
