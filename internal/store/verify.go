@@ -1,0 +1,51 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+)
+
+const (
+	hashBuffer  = 256 << 10 // bytes read at a time while hashing
+	hashWorkers = 4         // at most; beyond, disks are slower than SHA-256
+)
+
+// goodPieces hashes the pieces of data that are in want and returns those that
+// are right. Pieces that cannot be read are not. It stops early when ctx ends.
+func goodPieces(ctx context.Context, data io.ReaderAt, m *manifest.Manifest, want manifest.Bitfield) (manifest.Bitfield, error) {
+	good := manifest.NewBitfield(m.NumPieces())
+	var mu sync.Mutex
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(hashWorkers, runtime.GOMAXPROCS(0), want.Count()) {
+		workers.Go(func() {
+			buf := make([]byte, hashBuffer)
+			for ctx.Err() == nil {
+				i := int(next.Add(1) - 1)
+				if i >= m.NumPieces() {
+					return
+				}
+				if want.Has(i) && pieceGood(data, m, i, buf) {
+					mu.Lock()
+					good.Set(i)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return good, ctx.Err()
+}
+
+// pieceGood hashes piece i of data, reading through buf.
+func pieceGood(data io.ReaderAt, m *manifest.Manifest, i int, buf []byte) bool {
+	h := sha256.New()
+	n, err := io.CopyBuffer(h, io.NewSectionReader(data, m.Offset(i), m.PieceLen(i)), buf)
+	return err == nil && n == m.PieceLen(i) && manifest.Hash(h.Sum(nil)) == m.Pieces[i]
+}
