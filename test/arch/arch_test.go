@@ -33,7 +33,7 @@ var layers = [][]string{
 	{"internal/fetch/", "internal/swarm/", "internal/session/", "internal/store/", "internal/ledger/", "internal/media/", "internal/geo/"},
 	{"internal/transport/"},
 	{"internal/nat/"},
-	{"internal/config/"},
+	{"internal/config/", "internal/filehash/", "internal/keyfile/"},
 	{"internal/wire/", "internal/manifest/", "internal/grant/"},
 }
 

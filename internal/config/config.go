@@ -1,0 +1,140 @@
+// Package config says everything that can be set: one struct, from which the
+// flags of the commands, the TANDEM_… variables and the keys of the YAML file are
+// all derived, so that they cannot differ. A flag wins over the environment, the
+// environment over the file, the file over the default.
+//
+// In the file, what all commands share stands at the top and what belongs to one
+// command under its name:
+//
+//	log-level: debug
+//	edge:
+//	  origin: https://origin.example
+//	  listen: :443
+package config
+
+import "time"
+
+// Config is all there is to set. The help texts of the fields are the
+// documentation; docs/OPERATIONS.md shows them in use.
+type Config struct {
+	Common `yaml:",inline"`
+
+	Serve   Serve   `yaml:"serve"`
+	Edge    Edge    `yaml:"edge"`
+	Control Control `yaml:"control"`
+	Agent   Agent   `yaml:"agent"`
+	Get     Get     `yaml:"get"`
+	Publish Publish `yaml:"publish"`
+	Doctor  Doctor  `yaml:"doctor"`
+	Status  Status  `yaml:"status"`
+}
+
+// Common is what every command has.
+type Common struct {
+	LogLevel  string `yaml:"log-level" help:"What to log on standard error: debug, info, warn or error." enum:"debug,info,warn,error,default" default:"default" placeholder:"LEVEL"`
+	LogFormat string `yaml:"log-format" help:"Log as text or json." enum:"text,json" default:"text" placeholder:"FORMAT"`
+}
+
+// Serve is an edge in front of a directory and control, in one process.
+type Serve struct {
+	Listen string `yaml:"listen" help:"Address for HTTP." default:":8080" placeholder:"ADDR"`
+	Data   string `yaml:"data" help:"Directory for keys, manifests and reports." type:"path" placeholder:"DIR"`
+
+	TLS    `yaml:",inline" embed:""`
+	Policy `yaml:",inline" embed:""`
+	Cell   `yaml:",inline" embed:""`
+}
+
+// Edge is a caching reverse proxy that makes manifests and signs grants.
+type Edge struct {
+	Origin    string   `yaml:"origin" help:"What to serve: the URL of an HTTP server, or a directory." placeholder:"URL|DIR"`
+	Control   []string `yaml:"control" help:"Control of the swarms, several for several nodes. Without it there is no sharing." placeholder:"URL"`
+	Listen    string   `yaml:"listen" help:"Address for HTTP." default:":8080" placeholder:"ADDR"`
+	Data      string   `yaml:"data" help:"Directory for keys, cache and manifests." type:"path" placeholder:"DIR"`
+	CacheSize Size     `yaml:"cache-size" help:"Most bytes of the origin's content to keep on disk." default:"10G" placeholder:"SIZE"`
+	PublicURL string   `yaml:"public-url" help:"The URL by which clients know this edge, when a proxy stands in front." placeholder:"URL"`
+
+	TLS    `yaml:",inline" embed:""`
+	Policy `yaml:",inline" embed:""`
+}
+
+// TLS is how a server proves who it is. All empty: plain HTTP.
+type TLS struct {
+	TLSCert string   `yaml:"tls-cert" help:"PEM file with the certificate chain; with --tls-key it makes the server speak HTTPS and HTTP/3." type:"path" placeholder:"FILE"`
+	TLSKey  string   `yaml:"tls-key" help:"PEM file with the certificate's key." type:"path" placeholder:"FILE"`
+	ACME    []string `yaml:"acme" help:"Host names to get certificates for from Let's Encrypt." placeholder:"HOST"`
+	DevCA   []string `yaml:"dev-ca" help:"Host names or IPs to make certificates for with a development CA in the data directory; give clients its dev-ca.pem with --ca." placeholder:"HOST"`
+}
+
+// Policy is what a publisher decides about its objects.
+type Policy struct {
+	P2P     string   `yaml:"p2p" help:"Who may share with whom: on, same-country, lan or off." enum:"on,same-country,lan,off" default:"on" placeholder:"POLICY"`
+	Mirrors []string `yaml:"mirrors" help:"Base URLs of servers with the same content." placeholder:"URL"`
+	URLKeys []string `yaml:"url-keys" help:"JWKS files whose keys sign URLs (RFC 9246); with them unsigned URLs are refused." type:"path" placeholder:"FILE"`
+}
+
+// Control is a node of the control plane.
+type Control struct {
+	Listen string `yaml:"listen" help:"Address for HTTP and WebSocket." default:":8090" placeholder:"ADDR"`
+	Data   string `yaml:"data" help:"Directory for keys and reports." type:"path" placeholder:"DIR"`
+
+	TLS  `yaml:",inline" embed:""`
+	Cell `yaml:",inline" embed:""`
+}
+
+// Cell is what control needs beside an address.
+type Cell struct {
+	STUN       []string `yaml:"stun" help:"The two UDP addresses of the STUN service; free ports unless set, which a firewall needs." placeholder:"ADDR"`
+	GeoCountry string   `yaml:"geo-country" help:"MMDB file that tells countries by IP." type:"path" placeholder:"FILE"`
+	GeoASN     string   `yaml:"geo-asn" help:"MMDB file that tells networks (ASN) by IP." type:"path" placeholder:"FILE"`
+	Behind     []string `yaml:"behind" help:"Networks of proxies whose X-Forwarded-For is believed." placeholder:"CIDR"`
+}
+
+// Sharing is what a client gives and takes.
+type Sharing struct {
+	Data        string `yaml:"data" help:"Directory of the client's keys, unsent reports and the agent's socket and seeds." type:"path" placeholder:"DIR"`
+	Upload      Switch `yaml:"upload" help:"Give verified pieces to other clients: on or off." default:"on" placeholder:"on|off"`
+	UploadLimit Rate   `yaml:"upload-limit" help:"Most to send, per second: 500K, 2M (1024-based bytes), 20mbit. 0 is no limit." default:"0" placeholder:"RATE"`
+	LimitRate   Rate   `yaml:"limit-rate" help:"Most to receive, per second, from edge and peers together. 0 is no limit." default:"0" placeholder:"RATE"`
+	NoP2P       bool   `yaml:"no-p2p" name:"no-p2p" help:"Use the edge alone."`
+	CA          string `yaml:"ca" name:"ca" help:"PEM file with certificates to trust beside the system's." type:"path" placeholder:"FILE"`
+	LinkTCP     string `yaml:"link-tcp" help:"TCP address for links from peers; any free port unless set." placeholder:"ADDR"`
+	LinkUDP     string `yaml:"link-udp" help:"UDP address for links from peers; any free port unless set." placeholder:"ADDR"`
+}
+
+// Agent is the long-running client.
+type Agent struct {
+	Listen string `yaml:"listen" help:"Address of the local API; a loopback one." default:"127.0.0.1:0" placeholder:"ADDR"`
+
+	Sharing `yaml:",inline" embed:""`
+}
+
+// Get is one run of the downloader.
+type Get struct {
+	Header []string      `yaml:"header" short:"H" sep:"none" help:"Header to send to the server, as \"Name: value\"; repeatable." placeholder:"HEADER"`
+	JSON   bool          `yaml:"json" name:"json" help:"Print one JSON object per URL when it is complete."`
+	Linger time.Duration `yaml:"linger" help:"Keep sharing for so long after completion, for instance 10m." default:"0s" placeholder:"DURATION"`
+	Quiet  bool          `yaml:"quiet" short:"q" help:"No progress and no summary."`
+	Alone  bool          `yaml:"alone" help:"Do not hand the work to a running agent."`
+
+	Sharing `yaml:",inline" embed:""`
+}
+
+// Publish makes sidecar manifests for a directory.
+type Publish struct {
+	Key     string   `yaml:"key" help:"File with the publisher's signing key; made when it is not there." type:"path" placeholder:"FILE"`
+	Control []string `yaml:"control" help:"Control of the swarms." placeholder:"URL"`
+	Mirrors []string `yaml:"mirrors" help:"Base URLs of servers with the same content." placeholder:"URL"`
+}
+
+// Doctor looks at this machine's network.
+type Doctor struct {
+	CA   string `yaml:"ca" name:"ca" help:"PEM file with certificates to trust beside the system's." type:"path" placeholder:"FILE"`
+	JSON bool   `yaml:"json" name:"json" help:"Print JSON."`
+}
+
+// Status asks the running agent.
+type Status struct {
+	Data string `yaml:"data" help:"Directory of the agent." type:"path" placeholder:"DIR"`
+	JSON bool   `yaml:"json" name:"json" help:"Print JSON."`
+}
