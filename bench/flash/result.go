@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tandem-cdn/tandem/bench/internal/rig"
@@ -24,6 +25,23 @@ type measure struct {
 func (m measure) String() string {
 	return fmt.Sprintf("last %.1f s = %.2f × bound, median %.1f s, edge sent %.2f copies, %.1f %% from peers, %.2f %% wasted",
 		m.Makespan, m.TimesBound, m.Median, m.Copies, 100*m.FromPeers, 100*m.Wasted)
+}
+
+func measured(o *rig.Observed, bound float64) measure {
+	m := measure{
+		Wall:      o.Wall.Seconds(),
+		Copies:    float64(o.Sent) / float64(o.Size),
+		FromPeers: o.FromPeers(),
+		Wasted:    o.Wasted(),
+	}
+	for _, c := range o.Outcomes {
+		m.Seconds = append(m.Seconds, c.Seconds)
+	}
+	slices.Sort(m.Seconds)
+	m.Median = rig.Median(m.Seconds)
+	m.Makespan = m.Seconds[len(m.Seconds)-1]
+	m.TimesBound = m.Makespan / bound
+	return m
 }
 
 // result is what is kept of one system in one case.
@@ -90,22 +108,10 @@ func save(all []result) error {
 	var b strings.Builder
 	b.WriteString("# Flash crowd\n\nMade by `go run ./bench/flash`; each figure is the median of the runs.\n\n")
 	b.WriteString(table(kept))
-	b.WriteString("\n" + machines(kept))
-	return rig.WriteTable("flash", b.String())
-}
-
-// machines lists the machines and days behind a table, each once.
-func machines(all []result) string {
-	var b strings.Builder
-	seen := map[string]bool{}
-	for _, r := range all {
-		m := r.Machine
-		line := fmt.Sprintf("- %s: %d × %s, %d GiB, %s kernel %s, %s, TCP %s\n",
-			r.Date, m.Cores, m.CPU, m.MemoryGiB, m.OS, m.Kernel, m.Go, m.CongestionControl)
-		if !seen[line] {
-			seen[line] = true
-			b.WriteString(line)
-		}
+	var seen []string
+	for _, k := range kept {
+		seen = append(seen, k.Date+": "+k.Machine.String())
 	}
-	return b.String()
+	b.WriteString("\n" + rig.List(seen))
+	return rig.WriteTable("flash", b.String())
 }

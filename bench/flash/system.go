@@ -18,14 +18,6 @@ import (
 	"github.com/tandem-cdn/tandem/test/lab"
 )
 
-// system is a way to bring the file to the crowd.
-type system interface {
-	// serve starts the server side; it ends with ctx.
-	serve(ctx context.Context, s site) error
-	// client is one client's download on h into dir.
-	client(ctx context.Context, s site, h *lab.Host, dir string) (*rig.Download, error)
-}
-
 // torrentSettings are transport and piece size in KiB.
 func torrentSettings() []string {
 	return []string{"libtorrent-tcp-64", "libtorrent-tcp-256", "libtorrent-utp-64", "libtorrent-utp-256"}
@@ -44,41 +36,16 @@ func expand(name string) ([]string, error) {
 	return nil, fmt.Errorf("no system %q: there are tandem, http, %s, libtorrent and all", name, strings.Join(torrentSettings(), ", "))
 }
 
-func systemOf(name string, o options) system {
+func systemOf(name string, o options) rig.System {
 	switch name {
 	case "tandem":
-		return tandem{binary: o.binary, flags: strings.Fields(o.flags)}
+		return rig.Tandem{Binary: o.binary, Flags: strings.Fields(o.flags)}
 	case "http":
-		return plain{}
+		return rig.Plain{}
 	}
 	parts := strings.Split(name, "-")
 	kib, _ := strconv.Atoi(parts[2]) // one of torrentSettings
 	return torrent{utp: parts[1] == "utp", pieceSize: kib << 10}
-}
-
-// tandem is this project.
-type tandem struct {
-	binary string
-	flags  []string
-}
-
-func (t tandem) serve(ctx context.Context, s site) error {
-	return rig.Serve(ctx, s.edge, t.binary, s.www, filepath.Join(s.dir, "serve"))
-}
-
-func (t tandem) client(ctx context.Context, s site, h *lab.Host, dir string) (*rig.Download, error) {
-	return rig.Get(ctx, h, t.binary, s.url, dir, t.flags...)
-}
-
-// plain is nginx and curl.
-type plain struct{}
-
-func (plain) serve(ctx context.Context, s site) error {
-	return rig.Nginx(ctx, s.edge, s.www, filepath.Join(s.dir, "nginx"))
-}
-
-func (plain) client(ctx context.Context, s site, h *lab.Host, dir string) (*rig.Download, error) {
-	return rig.Curl(ctx, h, s.url, dir)
 }
 
 // torrent is libtorrent with nginx as its web seed; every client knows every
@@ -88,29 +55,29 @@ type torrent struct {
 	pieceSize int
 }
 
-//go:embed libtorrent.py
+//go:embed torrent.py
 var libtorrentScript []byte
 
 const python = "/usr/bin/python3" // Debian's, which python3-libtorrent belongs to
 
-func (torrent) script(s site) string  { return filepath.Join(s.dir, "libtorrent.py") }
-func (torrent) torrent(s site) string { return filepath.Join(s.dir, "file.torrent") }
+func (torrent) script(s rig.Site) string  { return filepath.Join(s.Dir, "torrent.py") }
+func (torrent) torrent(s rig.Site) string { return filepath.Join(s.Dir, "file.torrent") }
 
-func (t torrent) serve(ctx context.Context, s site) error {
+func (t torrent) Serve(ctx context.Context, s rig.Site) error {
 	if err := exec.CommandContext(ctx, python, "-c", "import libtorrent").Run(); err != nil {
 		return errors.Join(errors.New("libtorrent is not installed (Debian: python3-libtorrent)"), err)
 	}
 	if err := os.WriteFile(t.script(s), libtorrentScript, 0o644); err != nil {
 		return fmt.Errorf("libtorrent: %w", err)
 	}
-	make := exec.CommandContext(ctx, python, t.script(s), "make", s.file(), s.url, strconv.Itoa(t.pieceSize), t.torrent(s))
+	make := exec.CommandContext(ctx, python, t.script(s), "make", s.File, s.URL, strconv.Itoa(t.pieceSize), t.torrent(s))
 	if out, err := make.CombinedOutput(); err != nil {
 		return fmt.Errorf("libtorrent: make the torrent: %w\n%s", err, out)
 	}
-	return plain{}.serve(ctx, s)
+	return rig.Plain{}.Serve(ctx, s)
 }
 
-func (t torrent) client(ctx context.Context, s site, h *lab.Host, dir string) (*rig.Download, error) {
+func (t torrent) Client(ctx context.Context, s rig.Site, h *lab.Host, dir string) (*rig.Download, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("libtorrent: %w", err)
 	}
@@ -119,14 +86,14 @@ func (t torrent) client(ctx context.Context, s site, h *lab.Host, dir string) (*
 		transport = "utp"
 	}
 	args := []string{t.script(s), "get", t.torrent(s), dir, transport, h.IP.String()}
-	for _, p := range s.clients {
+	for _, p := range s.Clients {
 		if p != h {
 			args = append(args, p.IP.String())
 		}
 	}
 	return &rig.Download{
 		Cmd:  h.Command(ctx, python, args...),
-		File: filepath.Join(dir, filepath.Base(s.file())),
+		File: filepath.Join(dir, filepath.Base(s.File)),
 		Log:  filepath.Join(dir, "log"),
 	}, nil
 }

@@ -4,6 +4,7 @@ package rig
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"runtime"
 	"strconv"
@@ -21,6 +22,11 @@ type Machine struct {
 	Kernel            string `json:"kernel"`
 	Go                string `json:"go"`
 	CongestionControl string `json:"congestion_control"` // inside the lab
+}
+
+func (m Machine) String() string {
+	return fmt.Sprintf("%d × %s, %d GiB, %s, kernel %s, %s, TCP %s",
+		m.Cores, m.CPU, m.MemoryGiB, m.OS, m.Kernel, m.Go, m.CongestionControl)
 }
 
 // ThisMachine collects the facts.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // resultsDir is where figures are kept, under the module root.
@@ -64,6 +65,16 @@ func ReadAll[T any](prefix string) ([]T, error) {
 		all = append(all, v)
 	}
 	return all, nil
+}
+
+// List is a Markdown list of lines, each once.
+func List(lines []string) string {
+	slices.Sort(lines)
+	var b strings.Builder
+	for _, line := range slices.Compact(lines) {
+		b.WriteString("- " + line + "\n")
+	}
+	return b.String()
 }
 
 // Median is the middle of values, 0 for none.
