@@ -359,7 +359,7 @@ func TestResumePromotion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, err := appendHead(nil, meta)
+	head, err := encodeHead(meta)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -390,13 +390,9 @@ func TestResumePromotion(t *testing.T) {
 // The life of an object under arbitrary events: whatever happens, no byte that
 // is not the object's is ever read, and without damage nothing is lost.
 func TestNeverAWrongByte(t *testing.T) {
-	dir := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {
-		d, err := os.MkdirTemp(dir, "run")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(d)
+		d := t.TempDir()
+		defer os.RemoveAll(d) // there will be hundreds
 		path := filepath.Join(d, "file")
 		data, s := content(t, rapid.IntRange(1, 9*piece).Draw(rt, "size"), uint64(rapid.Byte().Draw(rt, "seed")))
 		f, err := Create(Target{Path: path}, s, meta)

@@ -44,8 +44,8 @@ type state struct {
 	end    int64            // where the next mark goes, or the claims begin
 }
 
-// appendHead appends the start of a state file.
-func appendHead(b []byte, meta Meta) ([]byte, error) {
+// encodeHead is the start of a state file.
+func encodeHead(meta Meta) ([]byte, error) {
 	desc, err := json.Marshal(meta)
 	if err != nil {
 		return nil, err
@@ -53,12 +53,10 @@ func appendHead(b []byte, meta Meta) ([]byte, error) {
 	if len(desc) > maxMeta {
 		return nil, fmt.Errorf("URL and validators of %d bytes, the limit is %d", len(desc), maxMeta)
 	}
-	start := len(b)
-	b = append(b, stateMagic[:]...)
-	b = append(b, stateVersion, 0, 0, 0)
+	b := append(stateMagic[:len(stateMagic):len(stateMagic)], stateVersion, 0, 0, 0)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(desc)))
 	b = append(b, desc...)
-	sum := sha256.Sum256(b[start:])
+	sum := sha256.Sum256(b)
 	return append(b, sum[:]...), nil
 }
 

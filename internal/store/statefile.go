@@ -86,7 +86,7 @@ func (s *stateFile) load() (*state, error) {
 
 // begin writes a state without entries.
 func (s *stateFile) begin(meta Meta) error {
-	b, err := appendHead(nil, meta)
+	b, err := encodeHead(meta)
 	if err != nil {
 		return fail("write", s.path, err)
 	}

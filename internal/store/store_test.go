@@ -52,7 +52,7 @@ func sign(t testing.TB, data []byte) *manifest.Signed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return manifest.Sign(m, ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
+	return unsigned(m)
 }
 
 func pieceOf(m *manifest.Manifest, data []byte, i int) []byte {
@@ -668,4 +668,11 @@ func TestPromoteTooLong(t *testing.T) {
 	if _, err := p.Write([]byte("more")); err != nil {
 		t.Fatalf("the download does not go on: %v", err)
 	}
+}
+
+func hashOf(b []byte) manifest.Hash { return sha256.Sum256(b) }
+
+// unsigned wraps a manifest that need not be believed by anyone.
+func unsigned(m *manifest.Manifest) *manifest.Signed {
+	return manifest.Sign(m, ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
 }

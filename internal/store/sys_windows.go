@@ -17,16 +17,16 @@ func openFile(path string, flags int, _ os.FileMode) (*os.File, error) {
 	case flags&os.O_CREATE != 0:
 		disposition = windows.OPEN_ALWAYS
 	}
-	return create(path, windows.GENERIC_READ|windows.GENERIC_WRITE, disposition, windows.FILE_FLAG_OPEN_REPARSE_POINT)
+	return createFile(path, windows.GENERIC_READ|windows.GENERIC_WRITE, disposition, windows.FILE_FLAG_OPEN_REPARSE_POINT)
 }
 
 // openShared opens a finished file to read it; it stays its owner's to rename
 // and remove.
 func openShared(path string) (*os.File, error) {
-	return create(path, windows.GENERIC_READ, windows.OPEN_EXISTING, 0)
+	return createFile(path, windows.GENERIC_READ, windows.OPEN_EXISTING, 0)
 }
 
-func create(path string, access, disposition, flags uint32) (*os.File, error) {
+func createFile(path string, access, disposition, flags uint32) (*os.File, error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
