@@ -8,13 +8,3 @@
 // A peer is its Ed25519 key: each side shows a self-signed certificate, and the
 // handshake proves that it holds the key.
 package transport
-
-// Kind is what carries a link.
-type Kind string
-
-// The kinds of link.
-const (
-	KindTCP  Kind = "tcp"  // TLS 1.3 over TCP
-	KindQUIC Kind = "quic" // QUIC over UDP
-	KindMem  Kind = "mem"  // in memory, for tests
-)
