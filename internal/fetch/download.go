@@ -50,6 +50,8 @@ type Options struct {
 	StreamAt int64
 	Seed     uint64 // this client's place in the election of owners
 	Uploads  bool
+	// Window bounds how far ahead of a reader the download works, in bytes.
+	Window int64
 	// Announce is told of every piece as soon as it is verified.
 	Announce func(piece int)
 	// Credit is told of verified bytes had from a peer.
@@ -119,7 +121,7 @@ func NewDownload(o Options) *Download {
 		o: o, m: m, start: time.Now(),
 		events: make(chan func(time.Duration), 256), done: make(chan struct{}),
 		plan: NewPlan(Config{
-			Size: m.Size, PieceSize: m.PieceSize, Have: o.Store.Have(), Seed: o.Seed, Uploads: o.Uploads,
+			Size: m.Size, PieceSize: m.PieceSize, Have: o.Store.Have(), Seed: o.Seed, Uploads: o.Uploads, Window: o.Window,
 			Streaming: o.Stream != nil, StreamAt: int(o.StreamAt / m.PieceSize),
 			Rand: rand.New(rand.NewPCG(rand.Uint64(), o.Seed)),
 		}),

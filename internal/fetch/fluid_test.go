@@ -307,12 +307,12 @@ func TestFlashCrowd(t *testing.T) {
 		up, down, edge       float64 // Mbit/s
 		worst, copies, peers float64
 	}{
-		{"symmetric links, slow edge", 16, 32 << 20, 20, 20, 20, 1.4, 1.6, 0.85},
-		{"slow uplinks", 16, 32 << 20, 5, 40, 40, 1.25, 7, 0.6},
-		{"fast edge", 12, 250e6, 50, 50, 10000, 1.08, 6, 0.5},
+		{"symmetric links, slow edge", 16, 32 << 20, 20, 20, 20, 1.25, 1.25, 0.9},
+		{"slow uplinks", 16, 32 << 20, 5, 40, 40, 1.1, 6, 0.6},
+		{"fast edge", 12, 250e6, 50, 50, 10000, 1.05, 1.5, 0.85},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			f := newFluid(t, tc.size, tc.edge*mbit, 4)
+			f := newFluid(t, tc.size, tc.edge*mbit, 15)
 			for range tc.n {
 				f.add(tc.up*mbit, tc.down*mbit, true, 0)
 			}

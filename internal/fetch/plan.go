@@ -29,10 +29,13 @@ type Config struct {
 	// Slack is how much longer than the edge alone a download may take; the
 	// default is 0.02.
 	Slack float64
-	// MaxEdge is the number of parallel edge requests; the default is 3.
+	// MaxEdge is the number of parallel edge requests; the default is 2.
 	MaxEdge int
 	// MaxBuffer bounds the bytes asked of peers at once; the default is 48 MiB.
 	MaxBuffer int64
+	// Window bounds how far ahead of a reader the plan works, in bytes; 0 is to the
+	// end.
+	Window int64
 	// Rand breaks ties.
 	Rand *rand.Rand
 }
@@ -130,7 +133,7 @@ func NewPlan(cfg Config) *Plan {
 		cfg.Slack = 0.02
 	}
 	if cfg.MaxEdge == 0 {
-		cfg.MaxEdge = 3
+		cfg.MaxEdge = 2
 	}
 	if cfg.MaxBuffer == 0 {
 		cfg.MaxBuffer = 48 << 20
@@ -169,6 +172,16 @@ func (p *Plan) Wasted() int64 { return p.wasted }
 
 // Rate is the goodput of the last two seconds, in bytes per second.
 func (p *Plan) Rate(now time.Duration) float64 { return p.fromAll.rate(now) }
+
+// open reports whether piece i is to be asked of somebody: it is missing, not
+// asked for, and within a reader's window.
+func (p *Plan) open(i int) bool {
+	return !p.have.Has(i) && p.asked[i] == 0 && p.inWindow(i)
+}
+
+func (p *Plan) inWindow(i int) bool {
+	return p.reader < 0 || p.cfg.Window == 0 || i >= p.reader && int64(i-p.reader)*p.cfg.PieceSize < p.cfg.Window
+}
 
 // SetReader tells where a reader is; its pieces come first from now on.
 func (p *Plan) SetReader(off int64) {
@@ -237,7 +250,7 @@ func (p *Plan) rarest(ok func(i int) bool) int {
 	found, least := -1, uint16(0)
 	for k := range min(p.n, scanLimit) {
 		i := int(p.order[(p.cursor+k)%p.n])
-		if p.have.Has(i) || p.asked[i] > 0 || (found >= 0 && p.avail[i] >= least) || !ok(i) {
+		if !p.open(i) || (found >= 0 && p.avail[i] >= least) || !ok(i) {
 			continue
 		}
 		found, least = i, p.avail[i]

@@ -17,6 +17,12 @@ const (
 	prefetch = 32
 	// guard is the least time that a client keeps in hand against the edge alone.
 	guard = 300 * time.Millisecond
+	// leastPace is the deficit, of the best total rate, below which the edge is
+	// not asked; backupPace the one from which others' duties are taken over.
+	leastPace, backupPace = 0.1, 0.25
+	// The edge's rate is measured from measureFrom on, at most every measureEvery.
+	measureFrom  = 700 * time.Millisecond
+	measureEvery = 500 * time.Millisecond
 )
 
 // edgeReq is one running request: pieces from next up to claim are reserved for
@@ -105,11 +111,15 @@ func (p *Plan) EdgeEnds(now time.Duration, req int, ok bool, retry time.Duration
 func (p *Plan) EdgeFailures() int { return p.edge.failed }
 
 // measureEdge learns what the edge alone would give, at moments when it is not
-// paced and peers send next to nothing.
+// paced: what it gives now or, if most of what arrives is from it, everything
+// that arrives, since the peers then only take its place on the downlink.
 func (p *Plan) measureEdge(now time.Duration, free bool) {
-	r := p.edge.rate.rate(now)
-	if !free || p.fromP2P.rate(now) > 0.2*r || now < time.Second || now-p.edge.fullAt < 500*time.Millisecond {
+	if !free || now < measureFrom || now-p.edge.fullAt < measureEvery {
 		return
+	}
+	r, all := p.edge.rate.rate(now), p.fromAll.rate(now)
+	if r > all/2 {
+		r = all
 	}
 	p.edge.fullAt = now
 	if p.edge.full == 0 {
@@ -152,7 +162,7 @@ func (p *Plan) askEdge(now time.Duration) {
 			}
 			return
 		}
-		if !free && p.yield.tokens < float64(p.cfg.PieceSize) {
+		if !free && (p.yield.pace < leastPace*p.top.value() || p.yield.tokens < float64(p.cfg.PieceSize)) {
 			return
 		}
 		i := p.pickEdge(free)
@@ -191,7 +201,7 @@ func (p *Plan) request(first, count int, urgent bool) {
 // is there or asked of somebody else.
 func (p *Plan) extend(r *edgeReq, ahead int) {
 	for r.claim < r.end && r.claim < r.next+ahead {
-		if p.have.Has(r.claim) || p.asked[r.claim] > 0 {
+		if !p.open(r.claim) {
 			r.end = r.claim
 			p.do(TrimEdge{Req: r.id, End: r.end})
 			return
@@ -245,7 +255,7 @@ func (p *Plan) owned() (first, count int) {
 
 func (p *Plan) absentRun(from, to int) (first, count int) {
 	for i := from; i < to; i++ {
-		if p.have.Has(i) || p.asked[i] > 0 || p.avail[i] > 0 {
+		if !p.open(i) || p.avail[i] > 0 {
 			if count > 0 {
 				break
 			}
@@ -259,32 +269,29 @@ func (p *Plan) absentRun(from, to int) (first, count int) {
 	return first, count
 }
 
-// pickEdge chooses a piece that others own, or that is there but rare. First
-// what this client is the next to own, from the end that the owner comes to
-// last; then the rarest; then anything.
+// pickEdge chooses a piece for the edge beyond this client's own duty. While
+// pieces are absent among the neighbours, the edge's capacity belongs to those,
+// and to their owners: this client takes only what it is the next to own, from
+// the end that the owner comes to last. Without such, or (free) when it must
+// not wait, the rarest.
 func (p *Plan) pickEdge(free bool) int {
-	found, least := -1, float32(math.Inf(1))
+	found, least, absent := -1, float32(math.Inf(1)), false
 	for i := range p.n {
-		if p.have.Has(i) || p.asked[i] > 0 || p.avail[i] > 0 {
+		if p.have.Has(i) || p.avail[i] > 0 {
 			continue
 		}
-		if rank, _, owner := p.elect.of(i); rank == rankBackup && owner < least {
+		absent = true
+		if rank, _, owner := p.elect.of(i); p.open(i) && rank == rankBackup && owner < least {
 			found, least = i, owner
 		}
 	}
-	if found >= 0 {
+	if found >= 0 && (free || p.yield.pace > backupPace*p.top.value()) {
 		return found
 	}
-	absent := func(i int) bool { return p.avail[i] == 0 }
-	present := func(i int) bool { return p.avail[i] > 0 }
-	first, second := present, absent
-	if free {
-		first, second = absent, present
+	if absent && !free {
+		return -1
 	}
-	if i := p.rarest(first); i >= 0 {
-		return i
-	}
-	return p.rarest(second)
+	return p.rarest(func(int) bool { return true })
 }
 
 // runFrom is how many pieces from i on make one request that lasts about half a
@@ -293,7 +300,7 @@ func (p *Plan) runFrom(i int, now time.Duration) int {
 	most := max(1, int(min(p.edge.rate.rate(now)/2, maxRun)/float64(p.cfg.PieceSize)))
 	count := 1
 	for j := i + 1; j < p.n && count < most; j++ {
-		if p.have.Has(j) || p.asked[j] > 0 || (p.avail[j] == 0) != (p.avail[i] == 0) {
+		if !p.open(j) || (p.avail[j] == 0) != (p.avail[i] == 0) {
 			break
 		}
 		count++
@@ -306,7 +313,7 @@ func (p *Plan) inOrder() (first, count int) {
 	from := max(p.reader, 0)
 	for k := range p.n {
 		i := (from + k) % p.n
-		if p.have.Has(i) || p.asked[i] > 0 {
+		if !p.open(i) {
 			if count > 0 {
 				break
 			}

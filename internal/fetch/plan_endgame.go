@@ -24,7 +24,7 @@ func (p *Plan) endgame(now time.Duration) {
 		case better != nil && better.eta(now, p.pieceLen(i)) <= edge:
 			p.askOf(now, better, i)
 		case edge < eta*7/10 && now >= p.edge.retry && p.running() < p.cfg.MaxEdge:
-			p.request2(i)
+			p.duplicate(i)
 		default:
 			return
 		}
@@ -38,10 +38,8 @@ func (p *Plan) endgame(now time.Duration) {
 // latest returns the request to a peer that will be answered last, if every
 // missing piece is asked of somebody.
 func (p *Plan) latest(now time.Duration) (late *peer, piece int, eta time.Duration) {
-	var asked int64
 	for _, id := range p.turn {
 		q := p.peers[id]
-		asked += q.out
 		var before int64
 		for _, a := range q.asks {
 			before += p.pieceLen(a.piece) - a.got
@@ -55,8 +53,8 @@ func (p *Plan) latest(now time.Duration) (late *peer, piece int, eta time.Durati
 			}
 		}
 	}
-	for i := 0; i < p.n; i++ {
-		if !p.have.Has(i) && p.asked[i] == 0 {
+	for i := range p.n {
+		if p.open(i) {
 			return nil, 0, 0
 		}
 	}
@@ -99,8 +97,8 @@ func (p *Plan) edgeETA(now time.Duration, i int) time.Duration {
 	return 50*time.Millisecond + seconds(float64(n)/(0.7*r))
 }
 
-// request2 asks the edge for a piece that a peer is asked for as well.
-func (p *Plan) request2(i int) {
+// duplicate asks the edge for a piece that a peer is asked for as well.
+func (p *Plan) duplicate(i int) {
 	id := p.edge.nextID
 	p.edge.nextID++
 	p.asked[i]++

@@ -185,7 +185,7 @@ func (l *link) open(s *Swarm) {
 	l.channels++
 	m = &mine{swarm: s, channel: l.channels}
 	l.opened[s.m.Object] = m
-	l.send(&wire.Open{Channel: m.channel, Object: s.m.Object, Uploads: s.m.Uploads, Grant: []byte(s.m.Grant())})
+	l.send(s.openFrame(m.channel))
 	l.send(&wire.Bitfield{Channel: m.channel, Bits: s.m.Source.Have().Bytes()})
 	var offer *wire.Open
 	for _, o := range l.offered {
@@ -308,6 +308,12 @@ func (l *link) announce(p *Peer, piece int) {
 		p.haves = append(p.haves, uint32(piece))
 		l.signal()
 	}
+}
+
+func (l *link) renew(p *Peer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.send(p.swarm.openFrame(p.mine))
 }
 
 func (l *link) receipt(p *Peer, n uint64, sig []byte) {

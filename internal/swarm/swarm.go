@@ -22,6 +22,8 @@ type Membership struct {
 	Trusted []ed25519.PublicKey
 	// Uploads says that requests are served.
 	Uploads bool
+	// Uplink is the spare uplink to tell peers, in kbit/s; 0 is not known.
+	Uplink uint32
 	// Handler is told of peers; nil for a seed.
 	Handler Handler
 }
@@ -93,11 +95,25 @@ func (s *Swarm) Connect(candidates []wire.Candidate) {
 	}
 }
 
+// Renew shows every peer the grant in force.
+func (s *Swarm) Renew() {
+	s.mu.Lock()
+	peers := s.all()
+	s.mu.Unlock()
+	for _, p := range peers {
+		p.link.renew(p)
+	}
+}
+
 // seeks reports whether a link with key should open this swarm at once.
 func (s *Swarm) seeks(key wire.Key) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.wanted[key] && !s.left
+}
+
+func (s *Swarm) openFrame(channel uint16) *wire.Open {
+	return &wire.Open{Channel: channel, Object: s.m.Object, Uploads: s.m.Uploads, Uplink: s.m.Uplink, Grant: []byte(s.m.Grant())}
 }
 
 // Announce tells every peer of a piece that has been verified.

@@ -19,7 +19,7 @@ type uploads struct {
 
 const (
 	// uploadSlots is how many links send at a time.
-	uploadSlots = 4
+	uploadSlots = 16
 	// slotTime is how long a link counts as sending.
 	slotTime = 150 * time.Millisecond
 	// turnBytes is the most that is sent in one turn.
