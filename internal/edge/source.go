@@ -1,0 +1,78 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/tandem-cdn/tandem/internal/edge/dir"
+	"github.com/tandem-cdn/tandem/internal/manifest"
+)
+
+// source is where objects come from. A key is the path and query of an object's
+// URL, encoded as in a request line.
+type source interface {
+	http.Handler
+	// lookup returns the present version without waiting for anything.
+	lookup(key string) (object, bool)
+	// wait returns the present version with its manifest, once that is made.
+	wait(ctx context.Context, key string) (object, error)
+	// purge forgets what is stored of a key, or of all keys that begin with what
+	// stands before a final "*".
+	purge(pattern string) (int, error)
+}
+
+// object is one version of the content of one URL.
+type object struct {
+	key      string
+	etag     string
+	size     int64
+	manifest *manifest.Manifest // nil until known
+}
+
+// dirSource adapts a directory, whose keys are decoded paths.
+type dirSource struct{ *dir.Dir }
+
+func ofDir(v dir.Version) object {
+	u := url.URL{Path: v.Path}
+	return object{key: u.EscapedPath(), etag: v.ETag, size: v.Size, manifest: v.Manifest}
+}
+
+// decoded is the path in a key; a directory knows no queries.
+func decoded(key string) (string, error) {
+	path, _, _ := strings.Cut(key, "?")
+	path, err := url.PathUnescape(path)
+	if err != nil {
+		return "", fmt.Errorf("path %.200q: %w", key, fs.ErrNotExist)
+	}
+	return path, nil
+}
+
+func (d dirSource) lookup(key string) (object, bool) {
+	path, err := decoded(key)
+	if err != nil {
+		return object{}, false
+	}
+	v, err := d.Lookup(path)
+	return ofDir(v), err == nil
+}
+
+func (d dirSource) wait(ctx context.Context, key string) (object, error) {
+	path, err := decoded(key)
+	if err != nil {
+		return object{}, err
+	}
+	v, err := d.Manifest(ctx, path)
+	return ofDir(v), err
+}
+
+func (d dirSource) purge(pattern string) (int, error) {
+	path, err := decoded(pattern)
+	if err != nil {
+		return 0, err
+	}
+	return d.Purge(path)
+}
