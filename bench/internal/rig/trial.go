@@ -4,9 +4,7 @@ package rig
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -149,19 +147,6 @@ func (o *Observed) share(part func(Outcome) int64) float64 {
 		return 0
 	}
 	return float64(some) / float64(all)
-}
-
-// RandomFile makes a file of size bytes that nothing can compress.
-func RandomFile(size int64) func(path string) error {
-	return func(path string) error {
-		f, err := os.Create(path)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = f.Close() }()
-		_, err = io.CopyN(f, rand.Reader, size)
-		return err
-	}
 }
 
 // Sleep waits for d or the end of ctx.
