@@ -13,7 +13,6 @@ package grant
 
 import (
 	"crypto/ed25519"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
@@ -125,16 +124,15 @@ func (jc *jwtClaims) claims(signer wire.Key) (*Claims, error) {
 
 func headerKey(h map[string]any) (wire.Key, error) {
 	var k wire.Key
+	if _, there := h["crit"]; there {
+		return k, errors.New("header has critical extensions") // RFC 7515 §4.1.11
+	}
 	jwk, _ := h["jwk"].(map[string]any)
 	x, _ := jwk["x"].(string)
 	if jwk["kty"] != "OKP" || jwk["crv"] != "Ed25519" {
 		return k, errors.New("header has no Ed25519 key")
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(x)
-	if err != nil || len(raw) != len(k) {
-		return k, errors.New("header key is not 32 bytes in base64url")
-	}
-	return wire.Key(raw), nil
+	return k, k.UnmarshalText([]byte(x))
 }
 
 // Check reports whether the grant lets the holder of key join object, going by

@@ -32,7 +32,7 @@ func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 // UnmarshalText reads base64url.
 func (k *Key) UnmarshalText(b []byte) error {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(string(b))
-	if err != nil || len(raw) != len(k) {
+	if err != nil || len(raw) != len(k) || len(b) != base64.RawURLEncoding.EncodedLen(len(k)) { // the decoder skips line ends
 		return fmt.Errorf("key %.60q: want %d bytes in base64url", b, len(k))
 	}
 	*k = Key(raw)
@@ -262,6 +262,9 @@ func ParseMessage(b []byte) (*Message, error) {
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("control message %.40q: %w", m.Type, err)
 	}
+	if m.Login != nil {
+		m.Login.Agent = clean(m.Login.Agent, MaxAgent) // it reaches logs
+	}
 	return &m, nil
 }
 
@@ -276,6 +279,10 @@ func (m *Message) check() error {
 		return fmt.Errorf("body %q is missing", m.Type)
 	}
 	switch {
+	case m.Join != nil && (m.Join.Total < 0 || m.Join.Total > manifest.MaxPieces || m.Join.Have < 0 || m.Join.Have > m.Join.Total || m.Join.Want < 0):
+		return fmt.Errorf("%d of %d pieces, %d wanted", m.Join.Have, m.Join.Total, m.Join.Want)
+	case m.Find != nil && (m.Find.Have < 0 || m.Find.Want < 0):
+		return fmt.Errorf("%d pieces, %d wanted", m.Find.Have, m.Find.Want)
 	case m.Update != nil && len(m.Update.Addrs) > MaxAddrs:
 		return fmt.Errorf("%d addresses, the limit is %d", len(m.Update.Addrs), MaxAddrs)
 	case m.Peers != nil && len(m.Peers.Peers) > MaxCandidates:

@@ -190,6 +190,18 @@ func (d *decoder) text(limit int) string {
 	return string(s)
 }
 
+// clean is s as a text field may carry it: at most limit bytes, with "?" for
+// what is not printable ASCII.
+func clean(s string, limit int) string {
+	b := []byte(s[:min(len(s), limit)])
+	for i, c := range b {
+		if c < 0x20 || c > 0x7e {
+			b[i] = '?'
+		}
+	}
+	return string(b)
+}
+
 func appendText(b []byte, s string) []byte {
 	b = append(b, byte(len(s)))
 	return append(b, s...)

@@ -2,15 +2,15 @@ package wire
 
 import "encoding/binary"
 
-// Hello opens a link. Both sides send it once, first. The controlling side (the
-// one with the smaller key) sends it on the one connection it chooses; the other
-// side answers there.
+// Hello opens a link. Both sides send it once, as the first frame, on the one
+// connection that the controlling side (the one with the smaller key) has
+// chosen.
 //
 //	u16 version | u32 features | u8 n | n bytes agent
 type Hello struct {
 	Version  uint16
 	Features uint32 // bit set, none defined in version 1
-	Agent    string // software name and version, printable ASCII
+	Agent    string // software name and version, printable ASCII; see [MaxAgent]
 }
 
 // Type implements [Frame].
@@ -18,10 +18,11 @@ func (*Hello) Type() Type { return TypeHello }
 
 // Append implements [Frame].
 func (f *Hello) Append(b []byte) []byte {
-	b = appendHeader(b, TypeHello, 2+4+1+len(f.Agent))
+	agent := clean(f.Agent, MaxAgent)
+	b = appendHeader(b, TypeHello, 2+4+1+len(agent))
 	b = binary.BigEndian.AppendUint16(b, f.Version)
 	b = binary.BigEndian.AppendUint32(b, f.Features)
-	return appendText(b, f.Agent)
+	return appendText(b, agent)
 }
 
 func parseHello(d *decoder) Frame {
@@ -68,7 +69,7 @@ func (*Bye) Type() Type { return TypeBye }
 
 // Append implements [Frame].
 func (f *Bye) Append(b []byte) []byte {
-	r := f.Reason[:min(len(f.Reason), MaxReason-1)]
+	r := clean(f.Reason, MaxReason)
 	return appendText(appendHeader(b, TypeBye, 1+len(r)), r)
 }
 

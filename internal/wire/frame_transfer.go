@@ -77,8 +77,12 @@ func ParsePieceFixed(b [PieceFixed]byte) (id, begin uint32) {
 
 func parsePiece(d *decoder) Frame {
 	f := &Piece{ID: d.u32(), Begin: d.u32(), Data: d.rest(MaxData)}
-	if d.err == nil && len(f.Data) == 0 {
+	switch {
+	case d.err != nil:
+	case len(f.Data) == 0:
 		d.fail("no data")
+	case uint64(f.Begin)+uint64(len(f.Data)) > manifest.MaxPieceSize:
+		d.fail("bytes %d+%d of a piece", f.Begin, len(f.Data))
 	}
 	return f
 }

@@ -29,7 +29,7 @@ const (
 	// MaxHaves is the most pieces one HAVE frame announces.
 	MaxHaves = 1024
 	// MaxReason bounds the text of BYE, in bytes.
-	MaxReason = 256
+	MaxReason = 255
 	// MaxChannels is the most swarms one peer opens on one link.
 	MaxChannels = 256
 	// MaxRequests is the most requests one peer may have outstanding on a link.
