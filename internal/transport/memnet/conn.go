@@ -18,15 +18,18 @@ var ErrReset = errors.New("memnet: link cut")
 // Conn is one side of a link. Its methods are those of a real link.
 type Conn struct {
 	in, out    *flow
+	host       *Host
 	self, peer wire.Key
 	remote     netip.AddrPort
 }
 
 // newLink makes a link between two hosts.
-func newLink(a, b *Host, o Options) (*Conn, *Conn) {
+func newLink(a, b *Host, o Options) (atA, atB *Conn) {
 	ab, ba := newFlow(a, b, o), newFlow(b, a, o)
-	return &Conn{in: ba, out: ab, self: a.Key(), peer: b.Key(), remote: b.addr},
-		&Conn{in: ab, out: ba, self: b.Key(), peer: a.Key(), remote: a.addr}
+	atA = &Conn{in: ba, out: ab, host: a, self: a.Key(), peer: b.Key(), remote: b.addr}
+	atB = &Conn{in: ab, out: ba, host: b, self: b.Key(), peer: a.Key(), remote: a.addr}
+	a.conns[atA], b.conns[atB] = struct{}{}, struct{}{}
+	return atA, atB
 }
 
 func newFlow(from, to *Host, o Options) *flow {
@@ -58,7 +61,16 @@ func (c *Conn) Close() error {
 	defer c.out.clock.unlock()
 	c.out.closeWrite()
 	c.in.closeRead()
+	c.leave()
 	return nil
+}
+
+// leave takes the closed side off its host's lists.
+func (c *Conn) leave() {
+	delete(c.host.conns, c)
+	if c.host.links[c.peer] == c {
+		delete(c.host.links, c.peer)
+	}
 }
 
 // SetReadDeadline bounds present and future reads; the zero time is no bound.
@@ -99,8 +111,13 @@ func (c *Conn) Kind() transport.Kind { return transport.KindMem }
 func (c *Conn) Cut() {
 	c.out.clock.lock()
 	defer c.out.clock.unlock()
+	c.cut()
+}
+
+func (c *Conn) cut() {
 	c.out.abort(ErrReset)
 	c.in.abort(ErrReset)
+	c.leave()
 }
 
 // Stall stops (or resumes) both directions: nothing leaves a send buffer, not
@@ -108,6 +125,10 @@ func (c *Conn) Cut() {
 func (c *Conn) Stall(on bool) {
 	c.out.clock.lock()
 	defer c.out.clock.unlock()
+	c.stall(on)
+}
+
+func (c *Conn) stall(on bool) {
 	for _, f := range []*flow{c.out, c.in} {
 		f.stalled = on
 		f.up.kick(f)

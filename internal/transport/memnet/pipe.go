@@ -29,5 +29,8 @@ func (o Options) withDefaults() Options {
 // Pipe makes a link between two hosts of its own, "a" and "b" to [PrivateKey].
 func Pipe(o Options) (a, b *Conn) {
 	s := NewSwitch(o)
-	return newLink(s.Host("a", o.Rate, 0), s.Host("b", o.Rate, 0), s.options)
+	hostA, hostB := s.Host("a", o.Rate, 0), s.Host("b", o.Rate, 0)
+	s.clock.lock()
+	defer s.clock.unlock()
+	return newLink(hostA, hostB, s.options)
 }
