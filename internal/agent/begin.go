@@ -1,0 +1,258 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/tandem-cdn/tandem/internal/fetch"
+	"github.com/tandem-cdn/tandem/internal/store"
+)
+
+// fresh begins with an ordinary GET. Its bytes flow to the disk while the
+// manifest, the grant and the swarm are sought; when they are found in time, the
+// response goes on as one source among others.
+func (d *Download) fresh(ctx context.Context) error {
+	resp, err := d.open(ctx, d.newSource(), 0)
+	if err != nil {
+		return err
+	}
+	src := d.sourceOf(resp)
+	plain, err := store.CreatePlain(d.target(), src.meta(d.req.URL))
+	if err != nil {
+		resp.Body.Close()
+		return err
+	}
+	return d.stream(ctx, src, plain, resp)
+}
+
+func (s *source) meta(url string) store.Meta {
+	return store.Meta{URL: url, ETag: s.etag, LastModified: s.mod}
+}
+
+// resume goes on with what an earlier run has left.
+func (d *Download) resume(ctx context.Context, r *store.Resumed) error {
+	src := d.newSource()
+	src.etag, src.mod = r.Meta.ETag, r.Meta.LastModified
+	if r.Plain != nil {
+		return d.resumePlain(ctx, src, r)
+	}
+	src.size = r.File.Manifest().Size
+	d.mu.Lock()
+	d.file, d.src, d.kept = r.File, src, r.Bytes
+	d.mu.Unlock()
+	if r.File.Have().Full() {
+		return nil
+	}
+	resp, err := d.head(ctx)
+	if err != nil {
+		return err
+	}
+	if now := d.sourceOf(resp); now.size != src.size || now.etag != src.etag {
+		return changed("it is another version than the partial file")
+	}
+	b := d.bootstrap(ctx, resp)
+	if b.err == nil && b.signed.Object != r.File.Manifest().ID() {
+		return changed("its manifest is another than the partial file's")
+	}
+	if b.err != nil && !errors.Is(b.err, errPlain) {
+		d.e.log.Info("going on without a swarm", "url", d.url.Redacted(), "reason", b.err)
+	}
+	return d.swarm(ctx, b, nil, 0)
+}
+
+func (d *Download) head(ctx context.Context) (*http.Response, error) {
+	req, err := d.newSource().request(ctx, http.MethodHead)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := d.e.http.Do(req)
+	if err != nil {
+		return nil, classify(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, newStatusError(resp)
+	}
+	return resp, nil
+}
+
+func (d *Download) resumePlain(ctx context.Context, src *source, r *store.Resumed) error {
+	resp, err := d.open(ctx, src, r.Plain.Size())
+	if err != nil {
+		_ = r.Plain.Close() // the error that matters is the server's
+		return err
+	}
+	now := d.sourceOf(resp)
+	first, _, _ := contentRange(resp.Header.Get("Content-Range"))
+	if resp.StatusCode == http.StatusOK || first != r.Plain.Size() || src.validator() == "" {
+		if resp.StatusCode != http.StatusOK {
+			resp.Body.Close()
+			if resp, err = d.open(ctx, d.newSource(), 0); err != nil {
+				return err
+			}
+			now = d.sourceOf(resp)
+		}
+		if err := r.Plain.Restart(now.meta(d.req.URL)); err != nil {
+			resp.Body.Close()
+			return err
+		}
+	}
+	d.mu.Lock()
+	d.kept = r.Plain.Size()
+	d.mu.Unlock()
+	return d.stream(ctx, now, r.Plain, resp)
+}
+
+// stream writes the response to the disk until it ends or the swarm is ready.
+func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, resp *http.Response) error {
+	b := newBody(ctx, resp.Body, d.e.down)
+	d.mu.Lock()
+	d.plain, d.src = plain, src
+	d.mu.Unlock()
+	d.notify()
+	bctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	found := make(chan *bootstrapped, 1)
+	go func() { found <- d.bootstrap(bctx, resp) }()
+	stop := context.AfterFunc(ctx, func() { b.Close() })
+	defer stop()
+	buf := make([]byte, 128<<10)
+	for {
+		select {
+		case got := <-found:
+			if got.err == nil {
+				return d.promote(ctx, got, b)
+			}
+			found = nil
+			d.settle(got.err)
+		default:
+		}
+		n, err := b.Read(buf)
+		if n > 0 {
+			if _, werr := plain.Write(buf[:n]); werr != nil {
+				b.Close()
+				return werr
+			}
+			d.notify()
+		}
+		if err == io.EOF {
+			b.Close()
+			return d.streamed(src, plain, found)
+		}
+		if err != nil {
+			b.Close()
+			return d.broken(ctx, src, plain, err, found)
+		}
+	}
+}
+
+// streamed ends a download that the first response has brought whole.
+func (d *Download) streamed(src *source, plain *store.Plain, found chan *bootstrapped) error {
+	if src.size >= 0 && plain.Size() != src.size {
+		return fmt.Errorf("%w: the response ended at byte %d of %d", ErrNetwork, plain.Size(), src.size)
+	}
+	if found == nil {
+		return nil
+	}
+	d.mu.Lock()
+	d.settled = true
+	d.mu.Unlock()
+	return nil
+}
+
+// broken decides how to go on after the first response broke off: with the swarm
+// if there is one, else by asking for the rest.
+func (d *Download) broken(ctx context.Context, src *source, plain *store.Plain, err error, found chan *bootstrapped) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if found != nil {
+		if got := <-found; got.err == nil {
+			return d.promote(ctx, got, nil)
+		}
+	}
+	return d.retryPlain(ctx, src, plain, classify(err))
+}
+
+// promote goes on with the swarm. body is the rest of the first response.
+func (d *Download) promote(ctx context.Context, b *bootstrapped, body io.ReadCloser) error {
+	d.mu.Lock()
+	plain := d.plain
+	d.mu.Unlock()
+	p, err := plain.Promote(ctx, b.signed)
+	if err == nil && p.Bad > 0 {
+		d.e.log.Warn("first bytes do not match the manifest", "url", d.url.Redacted(), "pieces", p.Bad)
+		if body != nil {
+			body.Close() // the response is of another version, or damaged
+			body = nil
+		}
+	}
+	if err != nil {
+		if body != nil {
+			body.Close()
+		}
+		return err
+	}
+	m := p.File.Manifest()
+	var at int64
+	for i := range m.NumPieces() {
+		if !p.File.Has(i) {
+			at = m.Offset(i)
+			break
+		}
+	}
+	d.mu.Lock()
+	var had int64
+	for i := range m.NumPieces() {
+		if p.File.Has(i) {
+			had += m.PieceLen(i)
+		}
+	}
+	d.base.FromEdge = max(had-d.kept, 0)
+	d.plain, d.file = nil, p.File
+	d.mu.Unlock()
+	if body != nil {
+		body = &tailed{Reader: io.MultiReader(bytes.NewReader(p.Tail), body), Closer: body}
+	}
+	return d.swarm(ctx, b, body, at)
+}
+
+type tailed struct {
+	io.Reader
+	io.Closer
+}
+
+// swarm downloads what the file lacks from edge and peers together.
+func (d *Download) swarm(ctx context.Context, b *bootstrapped, body io.ReadCloser, at int64) error {
+	d.mu.Lock()
+	file, src := d.file, d.src
+	d.mu.Unlock()
+	if file.Have().Full() {
+		if body != nil {
+			body.Close()
+		}
+	}
+	m := newMember(d, b, file)
+	f := fetch.NewDownload(fetch.Options{
+		Store: file, Edge: src, Stream: body, StreamAt: at, Seed: m.seed(), Uploads: d.e.cfg.Upload,
+		Window: d.window(), Announce: m.announce, Credit: m.credit, Corrupt: store.ErrCorrupt, Logger: d.e.log,
+	})
+	m.fetch = f
+	if err := m.join(); err != nil {
+		d.e.log.Info("going on without a swarm", "url", d.url.Redacted(), "reason", err)
+	}
+	d.mu.Lock()
+	d.fetch, d.settled = f, true
+	if m.swarm != nil {
+		d.member = m
+	}
+	d.mu.Unlock()
+	d.notify()
+	err := f.Run(ctx)
+	m.stopSeeking()
+	return err
+}

@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/session"
+	"github.com/tandem-cdn/tandem/internal/swarm"
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+// control is the engine's session with one control.
+type control struct {
+	e *Engine
+	p *p2p
+	s *session.Session
+
+	mu     sync.Mutex
+	swarms map[manifest.ObjectID]*swarm.Swarm
+}
+
+// flushWithin bounds how long Close waits for control to acknowledge reports.
+const flushWithin = 2 * time.Second
+
+// control returns the session with the control at url, begun at the first use.
+func (e *Engine) control(url string, p *p2p) *control {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c := e.controls[url]; c != nil {
+		return c
+	}
+	c := &control{e: e, p: p, swarms: map[manifest.ObjectID]*swarm.Swarm{}}
+	c.s = session.New(session.Config{
+		URL: url, HTTP: e.http, Installation: p.installation, Session: p.key, Agent: e.cfg.Agent,
+		Logger: e.log, OnPeers: c.onPeers, Acked: func(id string) {
+			if err := e.ledger.Acked(id); err != nil {
+				e.log.Warn("report not removed", "report", id, "error", err)
+			}
+		},
+		OnWelcome: c.onWelcome,
+	})
+	e.controls[url] = c
+	e.group.Go(func() error {
+		_ = c.s.Run(e.ctx) // it retries until the end of ctx
+		return nil
+	})
+	return c
+}
+
+// onWelcome tells a control that has just been reached how this node is reached:
+// first by its interfaces, then, when STUN has answered, from outside.
+func (c *control) onWelcome(ctx context.Context, w wire.Welcome, local netip.AddrPort) {
+	host := c.p.endpoint.Addrs(local.Addr())
+	u := wire.Update{Addrs: host, Uploads: c.e.cfg.Upload, Uplink: uint32(c.e.cfg.UploadLimit * 8 / 1000)}
+	c.s.Update(u)
+	for _, r := range c.e.ledger.Pending() {
+		c.s.Report(r)
+	}
+	mapped, nat, err := c.p.endpoint.Gather(ctx, w.STUN)
+	if err != nil {
+		c.e.log.Debug("no answer from STUN", "error", err)
+	}
+	u.Addrs = append(mapped, host...)
+	u.Addrs = u.Addrs[:min(len(u.Addrs), wire.MaxAddrs)]
+	u.NAT = nat
+	c.s.Update(u)
+}
+
+func (c *control) onPeers(m wire.Peers) {
+	c.mu.Lock()
+	s := c.swarms[m.Object]
+	c.mu.Unlock()
+	if s != nil {
+		s.Connect(m.Peers)
+	}
+}
+
+func (c *control) join(s *swarm.Swarm, j wire.Join) {
+	c.mu.Lock()
+	c.swarms[j.Object] = s
+	c.mu.Unlock()
+	c.s.Join(j)
+}
+
+func (c *control) leave(object manifest.ObjectID) {
+	c.mu.Lock()
+	delete(c.swarms, object)
+	c.mu.Unlock()
+	c.s.Leave(object)
+}
+
+// flush gives control a moment to acknowledge the reports.
+func (c *control) flush() {
+	ctx, cancel := context.WithTimeout(c.e.ctx, flushWithin)
+	defer cancel()
+	c.s.Flush(ctx)
+}

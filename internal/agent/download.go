@@ -1,0 +1,309 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/fetch"
+	"github.com/tandem-cdn/tandem/internal/store"
+)
+
+// maxRestarts is how often a download begins anew because the object changed.
+const maxRestarts = 2
+
+// Download is one download, and after that a seed until it is closed.
+type Download struct {
+	e      *Engine
+	req    Request
+	url    *url.URL
+	start  time.Time
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed when result and err are set
+
+	result Result
+	err    error
+
+	mu      sync.Mutex
+	plain   *store.Plain
+	file    *store.File
+	fetch   *fetch.Download
+	member  *member
+	src     *source
+	settled bool          // whether there is a manifest is known
+	changed chan struct{} // closed and replaced when one of the above changes
+	kept    int64         // bytes an earlier run had left
+	base    fetch.Stats   // bytes counted before fetch began
+	temp    string        // directory to remove at the end
+}
+
+// Download begins a download. ctx bounds its start only: Close ends it.
+func (e *Engine) Download(ctx context.Context, req Request) (*Download, error) {
+	u, err := parseURL(req.URL)
+	if err != nil {
+		return nil, err
+	}
+	d := &Download{
+		e: e, req: req, url: u, start: time.Now(),
+		done: make(chan struct{}), changed: make(chan struct{}),
+	}
+	if req.File == "" {
+		if d.temp, err = os.MkdirTemp(e.data, "open-"); err != nil {
+			return nil, fmt.Errorf("temporary file: %w: %w", ErrDisk, err)
+		}
+		d.req.File = filepath.Join(d.temp, "object")
+	}
+	d.ctx, d.cancel = context.WithCancelCause(e.ctx)
+	e.group.Go(func() error {
+		d.result, d.err = d.run(d.ctx)
+		d.notify()
+		close(d.done)
+		return nil
+	})
+	return d, nil
+}
+
+// Wait returns the result when the object is whole, verified and in its place,
+// or the error that ended the download. When ctx ends first, the download goes
+// on.
+func (d *Download) Wait(ctx context.Context) (Result, error) {
+	select {
+	case <-d.done:
+		return d.result, d.err
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("%s: %w", d.url.Redacted(), ErrInterrupted)
+	}
+}
+
+// Close ends the download, or the sharing of a finished one, and waits for that.
+// An unfinished object stays resumable.
+func (d *Download) Close() error {
+	d.cancel(ErrInterrupted)
+	<-d.done
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.member != nil {
+		d.member.leave()
+		d.member = nil
+	}
+	var err error
+	if d.file != nil {
+		err = d.file.Close()
+	}
+	if d.plain != nil {
+		err = errors.Join(err, d.plain.Close())
+	}
+	if d.temp != "" {
+		err = errors.Join(err, os.RemoveAll(d.temp))
+	}
+	return err
+}
+
+// notify wakes whoever waits for the download to get on.
+func (d *Download) notify() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// Progress returns where the download is.
+func (d *Download) Progress() Progress {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := Progress{Size: -1, FromDisk: d.kept, Elapsed: time.Since(d.start)}
+	st := d.base
+	if d.src != nil {
+		p.Size = d.src.size
+	}
+	if d.fetch != nil {
+		f := d.fetch.Stats()
+		st.FromEdge += f.FromEdge
+		st.FromPeers, st.Peers, st.Rate = f.FromPeers, f.Peers, f.Rate
+		st.Wasted += f.Wasted
+	}
+	if d.plain != nil {
+		st.FromEdge = d.plain.Size() - d.kept
+		if s := p.Elapsed.Seconds(); s > 0 {
+			st.Rate = int64(float64(st.FromEdge) / s)
+		}
+	}
+	if d.member != nil {
+		p.Object, p.Uploaded = d.member.object(), d.member.swarm.Uploaded()
+	}
+	p.FromEdge, p.FromPeers, p.Wasted, p.Peers, p.Rate = st.FromEdge, st.FromPeers, st.Wasted, st.Peers, st.Rate
+	p.Done = p.FromEdge + p.FromPeers + p.FromDisk
+	select {
+	case <-d.done:
+		p.Complete = d.err == nil
+		if p.Complete {
+			p.Elapsed = d.result.Elapsed
+		}
+	default:
+	}
+	return p
+}
+
+// run downloads, and begins anew when the object turns out to have changed.
+func (d *Download) run(ctx context.Context) (Result, error) {
+	for try := 0; ; try++ {
+		err := d.attempt(ctx)
+		if err == nil {
+			return d.finish()
+		}
+		if errors.Is(err, ErrChanged) && try < maxRestarts && ctx.Err() == nil {
+			d.e.log.Info("object changed, beginning anew", "url", d.url.Redacted(), "error", err)
+			d.discard()
+			continue
+		}
+		return Result{}, d.explain(err)
+	}
+}
+
+// explain names the object and gives errors of other packages their cause.
+func (d *Download) explain(err error) error {
+	for _, known := range []error{ErrURL, ErrNotFound, ErrDenied, ErrServer, ErrNetwork, ErrTLS, ErrVerify, ErrChanged, ErrExists, ErrDisk, ErrInterrupted} {
+		if errors.Is(err, known) {
+			return fmt.Errorf("%s: %w", d.url.Redacted(), err)
+		}
+	}
+	cause := ErrServer
+	switch {
+	case errors.Is(err, context.Canceled):
+		cause = ErrInterrupted
+	case errors.Is(err, store.ErrExists):
+		cause = ErrExists
+	case errors.Is(err, store.ErrNoSpace), errors.Is(err, store.ErrReadOnly), errors.Is(err, store.ErrLocked), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		cause = ErrDisk
+	case errors.Is(err, fetch.ErrCorruptEdge), errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrStale):
+		cause = ErrVerify
+	case errors.Is(err, fetch.ErrStalled):
+		cause = ErrNetwork
+	}
+	return fmt.Errorf("%s: %w: %w", d.url.Redacted(), cause, err)
+}
+
+// discard throws away what has come of a version that is no more.
+func (d *Download) discard() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.member != nil {
+		d.member.leave()
+		d.member = nil
+	}
+	if d.file != nil {
+		d.logError("discard", d.file.Abort())
+	}
+	if d.plain != nil {
+		d.logError("discard", d.plain.Abort())
+	}
+	d.file, d.plain, d.fetch, d.src, d.kept, d.base = nil, nil, nil, nil, 0, fetch.Stats{}
+	d.req.Resume = false
+}
+
+func (d *Download) logError(what string, err error) {
+	if err != nil {
+		d.e.log.Warn("not cleaned up", "what", what, "url", d.url.Redacted(), "error", err)
+	}
+}
+
+// finish gives the object its name and accounts for it.
+func (d *Download) finish() (Result, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := Result{URL: d.req.URL, File: d.req.File, Elapsed: time.Since(d.start), FromDisk: d.kept}
+	r.FromEdge, r.Wasted = d.base.FromEdge, d.base.Wasted
+	var err error
+	if d.file != nil {
+		err = d.file.Commit()
+		r.Size, r.SHA256 = d.file.Manifest().Size, d.file.Manifest().Digest
+	} else {
+		err = d.plain.Commit()
+		r.Size, r.SHA256 = d.plain.Size(), d.plain.Sum()
+		r.FromEdge = r.Size - d.kept
+	}
+	if err != nil {
+		return Result{}, d.explain(err)
+	}
+	if d.fetch != nil {
+		st := d.fetch.Stats()
+		r.FromEdge += st.FromEdge
+		r.FromPeers, r.Peers = st.FromPeers, st.Senders
+		r.Wasted += st.Wasted
+	}
+	if d.member != nil {
+		r.Object = d.member.object()
+		d.member.complete(r)
+	}
+	d.e.log.Info("object complete", "url", d.url.Redacted(), "bytes", r.Size, "from_edge", r.FromEdge, "from_peers", r.FromPeers, "wasted", r.Wasted)
+	return r, nil
+}
+
+// target is where the object goes.
+func (d *Download) target() store.Target {
+	return store.Target{Path: d.req.File, Overwrite: d.req.Overwrite}
+}
+
+// attempt downloads the version that the server has now.
+func (d *Download) attempt(ctx context.Context) error {
+	if _, err := os.Lstat(d.req.File); err == nil && !d.req.Overwrite {
+		return fmt.Errorf("%w: %s", ErrExists, d.req.File)
+	}
+	if d.req.Resume {
+		r, err := store.Resume(ctx, d.target(), store.Meta{URL: d.req.URL})
+		switch {
+		case err == nil:
+			return d.resume(ctx, r)
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, store.ErrStale), errors.Is(err, store.ErrDamaged):
+			d.e.log.Info("beginning anew", "url", d.url.Redacted(), "reason", err)
+		default:
+			return err
+		}
+	}
+	return d.fresh(ctx)
+}
+
+// open sends the request that begins a download, for the bytes from off on.
+func (d *Download) open(ctx context.Context, src *source, off int64) (*http.Response, error) {
+	req, err := src.request(ctx, http.MethodGet)
+	if err != nil {
+		return nil, err
+	}
+	if off > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", off))
+		if v := src.validator(); v != "" {
+			req.Header.Set("If-Range", v)
+		}
+	}
+	resp, err := d.e.http.Do(req)
+	if err != nil {
+		return nil, classify(err)
+	}
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
+		defer resp.Body.Close()
+		return nil, newStatusError(resp)
+	}
+	return resp, nil
+}
+
+// sourceOf reads the version off the response that begins a download.
+func (d *Download) sourceOf(resp *http.Response) *source {
+	s := d.newSource()
+	s.etag, s.mod, s.size = resp.Header.Get("ETag"), resp.Header.Get("Last-Modified"), resp.ContentLength
+	if _, size, ok := contentRange(resp.Header.Get("Content-Range")); ok {
+		s.size = size
+	}
+	return s
+}
+
+func (d *Download) newSource() *source {
+	return &source{client: d.e.http, url: d.req.URL, header: d.req.Header, size: -1, limit: d.e.down}
+}

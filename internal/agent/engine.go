@@ -1,0 +1,174 @@
+package agent
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"github.com/tandem-cdn/tandem/internal/keyfile"
+	"github.com/tandem-cdn/tandem/internal/ledger"
+	"github.com/tandem-cdn/tandem/internal/swarm"
+	"github.com/tandem-cdn/tandem/internal/transport"
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+// Engine runs downloads and seeds. It takes part in swarms from the first
+// download on that meets one, with one key and one pair of sockets.
+type Engine struct {
+	cfg    Config
+	log    *slog.Logger
+	data   string
+	temp   bool // data is to be removed at the end
+	http   *http.Client
+	down   *rate.Limiter
+	ledger *ledger.Ledger
+	hosts  *hosts
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	group  *errgroup.Group
+
+	mu       sync.Mutex
+	p2p      *p2p
+	p2pErr   error
+	controls map[string]*control
+}
+
+// p2p is what an engine has once it takes part in swarms.
+type p2p struct {
+	key          ed25519.PrivateKey // of the session
+	installation ed25519.PrivateKey
+	endpoint     *transport.Endpoint
+	node         *swarm.Node
+}
+
+// burst is how many bytes a rate limiter lets through at once.
+const burst = 128 << 10
+
+// New returns an engine. Close must be called in the end.
+func New(cfg Config) (*Engine, error) {
+	e := &Engine{cfg: cfg, log: cfg.Logger, data: cfg.Data, controls: map[string]*control{}}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	if err := e.prepareData(); err != nil {
+		return nil, err
+	}
+	var err error
+	if e.http, err = newHTTPClient(cfg); err != nil {
+		return nil, err
+	}
+	if e.ledger, err = ledger.Open(filepath.Join(e.data, "ledger"), e.log); err != nil {
+		return nil, fmt.Errorf("ledger in %s: %w", e.data, err)
+	}
+	if cfg.DownloadLimit > 0 {
+		e.down = rate.NewLimiter(rate.Limit(cfg.DownloadLimit), burst)
+	}
+	e.hosts = newHosts(e.http)
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.group, _ = errgroup.WithContext(e.ctx)
+	return e, nil
+}
+
+func (e *Engine) prepareData() error {
+	if e.data != "" {
+		if err := os.MkdirAll(e.data, 0o700); err != nil {
+			return fmt.Errorf("data directory: %w: %w", ErrDisk, err)
+		}
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "tandem-")
+	if err != nil {
+		return fmt.Errorf("data directory: %w: %w", ErrDisk, err)
+	}
+	e.data, e.temp = dir, true
+	return nil
+}
+
+// Close ends all downloads and seeds and waits for them. Reports that control
+// has not acknowledged stay in the data directory for the next time.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	controls := e.controls
+	p := e.p2p
+	e.mu.Unlock()
+	for _, c := range controls {
+		c.flush()
+	}
+	e.cancel()
+	var errs []error
+	if p != nil {
+		errs = append(errs, p.endpoint.Close())
+	}
+	errs = append(errs, e.group.Wait(), e.ledger.Close())
+	e.http.CloseIdleConnections()
+	if e.temp {
+		errs = append(errs, os.RemoveAll(e.data))
+	}
+	return errors.Join(errs...)
+}
+
+// swarming returns what is needed to take part in swarms, made at the first use.
+func (e *Engine) swarming() (*p2p, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.p2p == nil && e.p2pErr == nil {
+		e.p2p, e.p2pErr = e.newP2P()
+	}
+	return e.p2p, e.p2pErr
+}
+
+func (e *Engine) newP2P() (*p2p, error) {
+	installation, _, err := keyfile.LoadOrCreate(filepath.Join(e.data, "installation.key"))
+	if err != nil {
+		return nil, fmt.Errorf("installation key: %w", err)
+	}
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, fmt.Errorf("session key: %w", err)
+	}
+	endpoint, err := transport.Listen(transport.Config{
+		Key: key, ListenTCP: e.cfg.ListenTCP, ListenUDP: e.cfg.ListenUDP, Logger: e.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var up *rate.Limiter
+	if e.cfg.UploadLimit > 0 {
+		up = rate.NewLimiter(rate.Limit(e.cfg.UploadLimit), burst)
+	}
+	node := swarm.NewNode(e.ctx, swarm.Config{
+		Key: key, Connector: connector{endpoint}, Agent: e.cfg.Agent, Up: up, Down: e.down,
+		Uploaded: e.ledger.Uploaded, Logger: e.log,
+	})
+	e.group.Go(node.Run)
+	return &p2p{key: key, installation: installation, endpoint: endpoint, node: node}, nil
+}
+
+// connector shows an Endpoint to package swarm.
+type connector struct{ *transport.Endpoint }
+
+func (c connector) Connect(ctx context.Context, peer wire.Candidate) (swarm.Conn, error) {
+	conn, err := c.Endpoint.Connect(ctx, peer)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (c connector) Accept(ctx context.Context) (swarm.Conn, error) {
+	conn, err := c.Endpoint.Accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}

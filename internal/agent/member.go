@@ -1,0 +1,202 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"sync/atomic"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/fetch"
+	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/store"
+	"github.com/tandem-cdn/tandem/internal/swarm"
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+const (
+	// seekEvery is how often a download with few peers asks for more.
+	seekEvery = 10 * time.Second
+	fewPeers  = 8
+	wantPeers = wire.MaxCandidates
+)
+
+// member is a download's, or a seed's, part in a swarm. It shows the swarm's
+// peers to package fetch, which knows neither links nor control.
+type member struct {
+	d       *Download
+	b       *bootstrapped
+	file    *store.File
+	fetch   *fetch.Download
+	swarm   *swarm.Swarm
+	control *control
+	grant   atomic.Pointer[string]
+	ctx     context.Context
+	cancel  context.CancelFunc
+	seeking context.CancelFunc
+}
+
+func newMember(d *Download, b *bootstrapped, file *store.File) *member {
+	return &member{d: d, b: b, file: file}
+}
+
+func (m *member) object() manifest.ObjectID { return m.b.signed.Object }
+
+// seed is this client's place in the election of owners: the first bytes of its
+// session key, which every peer sees alike.
+func (m *member) seed() uint64 {
+	if m.b.p2p == nil {
+		return 0
+	}
+	return seedOf(m.b.p2p.node.Key())
+}
+
+func seedOf(k wire.Key) uint64 { return binary.BigEndian.Uint64(k[:8]) }
+
+// join enters the swarm, or says why it cannot.
+func (m *member) join() error {
+	if m.b.err != nil {
+		return m.b.err
+	}
+	var err error
+	m.grant.Store(&m.b.grant.Grant)
+	m.swarm, err = m.b.p2p.node.Join(swarm.Membership{
+		Object: m.object(), Manifest: m.b.signed.Manifest, Source: m.file,
+		Grant: func() string { return *m.grant.Load() }, Trusted: m.b.doc.Keys.Public(),
+		Uploads: m.d.e.cfg.Upload, Handler: handler{m},
+	})
+	if err != nil {
+		return err
+	}
+	m.ctx, m.cancel = context.WithCancel(m.d.e.ctx)
+	if len(m.b.doc.Control) > 0 {
+		m.control = m.d.e.control(m.b.doc.Control[0], m.b.p2p)
+		m.control.join(m.swarm, m.joining())
+	}
+	var seeking context.Context
+	seeking, m.seeking = context.WithCancel(m.ctx)
+	m.d.e.group.Go(func() error { m.seek(seeking); return nil })
+	m.d.e.group.Go(func() error { m.renew(m.ctx); return nil })
+	return nil
+}
+
+func (m *member) joining() wire.Join {
+	j := wire.Join{Object: m.object(), Grant: *m.grant.Load(), Have: m.file.Have().Count(), Total: m.b.signed.NumPieces()}
+	if j.Have < j.Total {
+		j.Want = wantPeers
+	}
+	return j
+}
+
+// seek asks control for more peers while there are few.
+func (m *member) seek(ctx context.Context) {
+	if m.control == nil {
+		return
+	}
+	tick := time.NewTicker(seekEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if keys := m.swarm.Keys(); len(keys) < fewPeers {
+			m.control.s.Find(wire.Find{Object: m.object(), Want: wantPeers - len(keys), Except: keys, Have: m.file.Have().Count()})
+		}
+	}
+}
+
+func (m *member) stopSeeking() {
+	if m.seeking != nil {
+		m.seeking()
+	}
+}
+
+// renew gets a new grant when half of the old one's time is over.
+func (m *member) renew(ctx context.Context) {
+	left := time.Until(time.Unix(m.b.grant.Expires, 0))
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(max(left/2, 10*time.Second)):
+		}
+		g, err := m.d.fetchGrant(ctx, m.b)
+		if err != nil {
+			m.d.e.log.Info("grant not renewed", "object", m.object().String()[:16], "error", err)
+			left = time.Minute
+			continue
+		}
+		m.grant.Store(&g.Grant)
+		left = time.Until(time.Unix(g.Expires, 0))
+		m.swarm.Renew()
+		if m.control != nil {
+			m.control.join(m.swarm, m.joining())
+		}
+	}
+}
+
+// complete tells control that this member is a seed now, and reports.
+func (m *member) complete(r Result) {
+	if m.control == nil {
+		return
+	}
+	j := m.joining()
+	j.Want = 0
+	m.control.join(m.swarm, j)
+	receipts := m.swarm.Receipts()
+	report := wire.Report{
+		ID: rand.Text(), Object: m.object(), Grant: *m.grant.Load(), Session: m.b.p2p.node.Key(),
+		Size: r.Size, FromEdge: r.FromEdge, FromPeers: r.FromPeers, Wasted: r.Wasted,
+		Millis: r.Elapsed.Milliseconds(), Complete: true, Receipts: receipts[:min(len(receipts), wire.MaxReceipts)],
+	}
+	if err := m.d.e.ledger.Add(report); err != nil {
+		m.d.e.log.Warn("report not kept", "object", m.object().String()[:16], "error", err)
+	}
+	m.control.s.Report(report)
+}
+
+// leave quits the swarm.
+func (m *member) leave() {
+	if m.swarm == nil {
+		return
+	}
+	m.cancel()
+	if m.control != nil {
+		m.control.leave(m.object())
+	}
+	m.swarm.Leave()
+}
+
+func (m *member) announce(piece int) {
+	if m.swarm != nil {
+		m.swarm.Announce(piece)
+	}
+}
+
+func (m *member) credit(p fetch.Peer, n int) {
+	if p, ok := p.(*swarm.Peer); ok {
+		m.swarm.Credit(p, n)
+	}
+}
+
+// handler passes what peers do to the download.
+type handler struct{ m *member }
+
+func (h handler) PeerOpen(p *swarm.Peer)               { h.m.fetch.PeerOpen(p, seedOf(p.Key())) }
+func (h handler) PeerHave(p *swarm.Peer, pieces []int) { h.m.fetch.PeerHave(p, pieces) }
+func (h handler) PeerBytes(p *swarm.Peer, piece, n int) {
+	h.m.fetch.PeerBytes(p, piece, n)
+}
+
+func (h handler) PeerPiece(p *swarm.Peer, piece int, data []byte) {
+	h.m.fetch.PeerPiece(p, piece, data)
+}
+
+func (h handler) PeerReject(p *swarm.Peer, piece int, missing bool, retry time.Duration) {
+	h.m.fetch.PeerReject(p, piece, missing, retry)
+}
+
+func (h handler) PeerClose(p *swarm.Peer, _ error) { h.m.fetch.PeerClose(p) }
+

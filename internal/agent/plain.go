@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/dunglas/httpsfv"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/store"
+)
+
+const (
+	// plainTries is how often the rest of an ordinary download is asked for.
+	plainTries = 5
+	// sequentialWindow is how far ahead of its reader a download works, in bytes.
+	sequentialWindow = 64 << 20
+)
+
+// retryPlain asks for the rest of an ordinary download that broke off.
+func (d *Download) retryPlain(ctx context.Context, src *source, plain *store.Plain, cause error) error {
+	for try := range plainTries {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Second << try / 2):
+		}
+		before := plain.Size()
+		err := d.rest(ctx, src, plain)
+		if err == nil {
+			return d.streamed(src, plain, nil)
+		}
+		var lasting interface{ Permanent() bool }
+		if errors.As(err, &lasting) && lasting.Permanent() || !errors.Is(err, ErrNetwork) && !errors.Is(err, ErrServer) {
+			return err
+		}
+		if plain.Size() > before {
+			return d.retryPlain(ctx, src, plain, err)
+		}
+		cause = err
+	}
+	return cause
+}
+
+func (d *Download) rest(ctx context.Context, src *source, plain *store.Plain) error {
+	if src.validator() == "" || src.size < 0 {
+		return fmt.Errorf("%w: it broke off and gave nothing to tell versions by, so the rest cannot be asked for", ErrNetwork)
+	}
+	body, err := src.Fetch(ctx, plain.Size(), src.size-plain.Size())
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	stop := context.AfterFunc(ctx, func() { body.Close() })
+	defer stop()
+	buf := make([]byte, 128<<10)
+	for {
+		n, err := body.Read(buf)
+		if n > 0 {
+			if _, werr := plain.Write(buf[:n]); werr != nil {
+				return werr
+			}
+			d.notify()
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return classify(err)
+		}
+	}
+}
+
+// checkDigest compares the bytes with the Repr-Digest (RFC 9530) of the response,
+// if it has one.
+func checkDigest(h http.Header, sum manifest.Hash) error {
+	values := h.Values("Repr-Digest")
+	if len(values) == 0 {
+		return nil
+	}
+	dict, err := httpsfv.UnmarshalDictionary(values)
+	if err != nil {
+		return nil //nolint:nilerr // a header nobody can read promises nothing
+	}
+	member, ok := dict.Get("sha-256")
+	item, isItem := member.(httpsfv.Item)
+	if !ok || !isItem {
+		return nil
+	}
+	if want, ok := item.Value.([]byte); ok && string(want) != string(sum[:]) {
+		return fmt.Errorf("%w: the bytes do not have the SHA-256 that the server names", ErrVerify)
+	}
+	return nil
+}
+
+// settle records that the download stays an ordinary one.
+func (d *Download) settle(why error) {
+	if !errors.Is(why, errPlain) {
+		d.e.log.Info("going on without a swarm", "url", d.url.Redacted(), "reason", why)
+	}
+	d.mu.Lock()
+	d.settled = true
+	d.mu.Unlock()
+	d.notify()
+}
+
+// window is how far the download works ahead of a reader, in bytes; 0 without
+// one.
+func (d *Download) window() int64 {
+	if d.req.Sequential {
+		return sequentialWindow
+	}
+	return 0
+}

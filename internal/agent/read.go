@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+)
+
+// Size waits until the size of the object is known and returns it, in bytes; it
+// is −1 for a response that does not tell.
+func (d *Download) Size(ctx context.Context) (int64, error) {
+	for {
+		d.mu.Lock()
+		src, changed := d.src, d.changed
+		d.mu.Unlock()
+		if src != nil {
+			return src.size, nil
+		}
+		if err := d.await(ctx, changed); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// ReadAt reads bytes of the object from off on, waiting for them where they have
+// not come yet; what is near off is sought first. Where the object has a
+// manifest, only verified bytes are returned. It returns io.EOF at the end of
+// the object.
+func (d *Download) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	for {
+		n, wait, err := d.readNow(p, off)
+		if wait == nil {
+			return n, err
+		}
+		if err := d.await(ctx, wait); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// readNow reads what is there; if nothing is, wait is closed when that changes.
+func (d *Download) readNow(p []byte, off int64) (n int, wait <-chan struct{}, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	size := int64(-1)
+	if d.src != nil {
+		size = d.src.size
+	}
+	if size >= 0 && off >= size {
+		return 0, nil, io.EOF
+	}
+	switch {
+	case d.file != nil:
+		m := d.file.Manifest()
+		i := m.PieceAt(off)
+		if d.fetch != nil {
+			wait = d.fetch.Changed() // taken before looking, so that nothing is missed
+			d.fetch.SetReader(off)
+		}
+		if d.file.Has(i) {
+			end := m.Offset(i) + m.PieceLen(i)
+			n, err = d.file.ReadAt(p[:min(int64(len(p)), end-off)], off)
+			return n, nil, err
+		}
+		if d.fetch == nil {
+			wait = d.changed
+		}
+		return 0, wait, nil
+	case d.plain != nil && d.settled && d.plain.Size() > off:
+		n, err = d.plain.ReadAt(p[:min(int64(len(p)), d.plain.Size()-off)], off)
+		return n, nil, err
+	case d.isDone():
+		if d.err != nil {
+			return 0, nil, d.err
+		}
+		return 0, nil, io.EOF
+	}
+	return 0, d.changed, nil
+}
+
+func (d *Download) isDone() bool {
+	select {
+	case <-d.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (d *Download) await(ctx context.Context, changed <-chan struct{}) error {
+	select {
+	case <-changed:
+		return nil
+	case <-d.done:
+		if d.err != nil {
+			return d.err
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w: %w", d.url.Redacted(), ErrInterrupted, ctx.Err())
+	}
+}

@@ -1,0 +1,100 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"golang.org/x/time/rate"
+)
+
+// source is one version of an object at an edge; it implements fetch.Edge.
+type source struct {
+	client *http.Client
+	url    string
+	header http.Header
+	etag   string // strong, or empty
+	mod    string // Last-Modified
+	size   int64
+	limit  *rate.Limiter
+}
+
+// validator is what pins the version in If-Range (RFC 9110 §13.1.5).
+func (s *source) validator() string {
+	if s.etag != "" && !strings.HasPrefix(s.etag, "W/") {
+		return s.etag
+	}
+	return s.mod
+}
+
+func (s *source) request(ctx context.Context, method string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrURL, err)
+	}
+	for k, v := range s.header {
+		req.Header[k] = v
+	}
+	return req, nil
+}
+
+// Fetch returns n bytes of the object from off on, of this version or none.
+func (s *source) Fetch(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	req, err := s.request(ctx, http.MethodGet)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", off, off+n-1))
+	if v := s.validator(); v != "" {
+		req.Header.Set("If-Range", v)
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return nil, classify(err)
+	}
+	if err := s.accept(resp, off); err != nil {
+		resp.Body.Close()
+		return nil, err
+	}
+	return newBody(ctx, resp.Body, s.limit), nil
+}
+
+// accept checks that a response is the range asked for, of this version.
+func (s *source) accept(resp *http.Response, off int64) error {
+	same := s.etag == "" || resp.Header.Get("ETag") == s.etag
+	switch resp.StatusCode {
+	case http.StatusPartialContent:
+		first, size, ok := contentRange(resp.Header.Get("Content-Range"))
+		if !ok || first != off || size != s.size || !same {
+			return changed(fmt.Sprintf("the server sent %q where byte %d of %d was asked", resp.Header.Get("Content-Range"), off, s.size))
+		}
+		return nil
+	case http.StatusOK:
+		if !same || resp.ContentLength != s.size {
+			return changed("the server has another version now")
+		}
+		if off > 0 { // a server without ranges: skip what is there
+			if _, err := io.CopyN(io.Discard, newBody(resp.Request.Context(), resp.Body, s.limit), off); err != nil {
+				return classify(err)
+			}
+		}
+		return nil
+	case http.StatusRequestedRangeNotSatisfiable:
+		return changed("the object is shorter now")
+	}
+	return newStatusError(resp)
+}
+
+// changedError says that the object is another version now.
+type changedError struct{ text string }
+
+func changed(text string) error { return &changedError{text} }
+
+func (e *changedError) Error() string { return ErrChanged.Error() + ": " + e.text }
+
+func (e *changedError) Unwrap() error { return ErrChanged }
+
+// Permanent: this version does not come back.
+func (e *changedError) Permanent() bool { return true }
