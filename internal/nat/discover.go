@@ -28,6 +28,9 @@ const (
 // servers are down.
 var ErrBlocked = errors.New("no answer over UDP")
 
+// ErrServer means that no STUN server was named in a way that could be used.
+var ErrServer = errors.New("no STUN server to ask")
+
 // Socket is the UDP socket whose mapping is looked for.
 type Socket interface {
 	WriteTo(b []byte, to netip.AddrPort) error
@@ -69,7 +72,7 @@ func Discover(ctx context.Context, s Socket, servers []string, local []netip.Add
 		for id, to := range d.pending {
 			// An address of a family this machine does not have: no answer, like
 			// a server that is down.
-			_ = s.WriteTo(appendRequest(nil, id), to)
+			_ = s.WriteTo(request(id), to)
 		}
 		timer := time.NewTimer(wait)
 		err = d.collect(ctx, received, timer.C)
@@ -122,10 +125,7 @@ func resolve(ctx context.Context, servers []string) ([]netip.AddrPort, error) {
 		}
 	}
 	if len(targets) == 0 {
-		if len(errs) == 0 {
-			errs = append(errs, errors.New("no STUN server is known"))
-		}
-		return nil, errors.Join(errs...)
+		return nil, errors.Join(append([]error{ErrServer}, errs...)...)
 	}
 	return targets, nil
 }

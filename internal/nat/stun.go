@@ -31,9 +31,9 @@ type Transaction [12]byte
 // errSTUN is wrapped by every error about a message that is not a good one.
 var errSTUN = errors.New("STUN message")
 
-// appendRequest appends a Binding request.
-func appendRequest(b []byte, id Transaction) []byte {
-	return appendHeader(b, typeRequest, 0, id)
+// request is a Binding request.
+func request(id Transaction) []byte {
+	return appendHeader(make([]byte, 0, stunHeader), typeRequest, 0, id)
 }
 
 func appendHeader(b []byte, typ, length uint16, id Transaction) []byte {
