@@ -1,0 +1,398 @@
+package cache
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/edge/cache/policy"
+	"github.com/tandem-cdn/tandem/internal/manifest"
+)
+
+// fill is one response of the origin being written to a blob, slice after slice
+// from where it began. It owns the slice it is at. The slices before it are
+// present; those after it belong to whoever comes first.
+type fill struct {
+	v     *Version
+	creds http.Header // credentials of the client that caused it
+	start int64
+	began time.Time
+
+	// Guarded by the blob's mu; written by the fill's goroutine alone.
+	cur  int   // slice owned, -1 for none
+	pos  int64 // bytes of the object up to here are written
+	end  int64 // where the response ends
+	sole bool  // no other response can bring the missing bytes
+	done bool
+	err  error
+
+	keepBody bool // the body lives on in a tail
+}
+
+// startFill begins a fill at missing slice i for a reader that wants bytes up to
+// end. It takes the whole run of missing slices, so that one response brings
+// them. The caller holds the blob's mu.
+func (v *Version) startFill(i int, end int64, creds http.Header, delay time.Duration) *fill {
+	b := v.blob
+	f := &fill{v: v, creds: creds, began: time.Now()}
+	b.claim(f, i)
+	f.start = f.pos
+	for j := i; j < len(b.state) && (j == i || b.state[j] == sliceMissing) && f.end < end; j++ {
+		_, f.end = b.bounds(j)
+	}
+	b.fills = append(b.fills, f)
+	ok := v.c.hold(v) && v.c.background(func() {
+		f.finish(f.request(delay))
+		v.c.release(v)
+	})
+	if !ok {
+		f.close(ErrClosed)
+	}
+	return f
+}
+
+// request asks the origin for the bytes from f.pos to f.end and pours them in.
+func (f *fill) request(delay time.Duration) error {
+	ctx, cancel := context.WithCancelCause(f.v.c.base)
+	defer cancel(nil)
+	if delay > 0 {
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	resp, err := f.v.c.askPart(ctx, f.v, f.pos, f.end, f.creds)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if !f.keepBody {
+			resp.Body.Close()
+		}
+	}()
+	if resp.StatusCode == http.StatusOK {
+		if !f.restart() {
+			return nil
+		}
+	}
+	return f.pour(resp.Body)
+}
+
+// restart turns the fill into one of the whole object: the origin does not do
+// ranges. It reports false when another such fill is under way.
+func (f *fill) restart() bool {
+	b := f.v.blob
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unclaim(f)
+	for _, g := range b.fills {
+		if g != f && g.sole {
+			return false
+		}
+	}
+	f.sole, f.start, f.pos, f.end = true, 0, 0, b.size
+	return true
+}
+
+// pour writes body to the slices from f.pos on, until its end or until a slice
+// that somebody else has.
+func (f *fill) pour(body io.ReadCloser) error {
+	b := f.v.blob
+	file, err := os.OpenFile(b.path, os.O_RDWR, 0)
+	if err != nil {
+		return f.giveTail(nil, body, err)
+	}
+	defer file.Close()
+	if b.size < 0 {
+		return f.grow(file, body)
+	}
+	buf := f.v.c.buffers.Get().(*[]byte)
+	defer f.v.c.buffers.Put(buf)
+	for at := f.pos; ; {
+		gap, ok := f.nextSlice(at)
+		if !ok {
+			return f.enough()
+		}
+		if _, err := io.CopyN(io.Discard, body, gap); err != nil {
+			return fmt.Errorf("fill %s: %w: %w", f.v.Key, ErrOrigin, err)
+		}
+		if err := f.writeSlice(file, body, *buf); err != nil {
+			return err
+		}
+		at = f.pos
+	}
+}
+
+// nextSlice makes the slice at offset at, or the next one that is missing when
+// the fill is the sole one, the fill's own. gap is how many bytes of the body
+// come before it.
+func (f *fill) nextSlice(at int64) (gap int64, ok bool) {
+	b := f.v.blob
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil || b.unwanted(f.v.c.cfg.Linger) {
+		return 0, false
+	}
+	if f.cur >= 0 { // claimed before the response came
+		return 0, true
+	}
+	for i := int(at / b.slice); at < f.end && i < len(b.state); i++ {
+		if start, _ := b.bounds(i); start < f.end && b.claim(f, i) {
+			return start - at, true
+		}
+		if !f.sole {
+			break
+		}
+	}
+	return 0, false
+}
+
+// enough judges a fill that ends before its response does: a version that can
+// only be had whole is lost by it.
+func (f *fill) enough() error {
+	b := f.v.blob
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if f.v.pin() == "" && !b.complete() {
+		return ErrAbandoned
+	}
+	return nil
+}
+
+// writeSlice fills slice f.cur from body.
+func (f *fill) writeSlice(file *os.File, body io.ReadCloser, buf []byte) error {
+	b, c := f.v.blob, f.v.c
+	start, end := b.bounds(f.cur)
+	if err := c.reserve(f.v, end-start); err != nil {
+		return f.giveTail(nil, body, err)
+	}
+	piece, whole := sha256.New(), b.wholeAt(f.cur)
+	for off := start; off < end; {
+		n, err := body.Read(buf[:min(int64(len(buf)), end-off)])
+		if n > 0 {
+			if _, werr := file.WriteAt(buf[:n], off); werr != nil {
+				c.unreserve(f.v, end-start)
+				return f.giveTail(buf[:n], body, werr)
+			}
+			off += int64(n)
+			f.progress(off)
+			piece.Write(buf[:n])
+			if whole != nil {
+				whole.Write(buf[:n])
+			}
+		}
+		if off < end && err != nil {
+			c.unreserve(f.v, end-start)
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return fmt.Errorf("fill %s at byte %d: %w", f.v.Key, off, err)
+		}
+		if off < end && f.pointless() {
+			c.unreserve(f.v, end-start)
+			return ErrAbandoned
+		}
+	}
+	return f.commit(file, body, manifest.Hash(piece.Sum(nil)), whole)
+}
+
+func (f *fill) progress(off int64) {
+	b := f.v.blob
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f.pos = off
+	b.wake()
+}
+
+func (f *fill) pointless() bool {
+	b := f.v.blob
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err != nil || b.unwanted(f.v.c.cfg.Linger)
+}
+
+// commit marks the slice as present, and goes on to the next at once, so that
+// nobody else starts on it in between.
+func (f *fill) commit(file *os.File, body io.ReadCloser, sum manifest.Hash, whole hash.Hash) error {
+	b, i := f.v.blob, f.cur
+	if known := b.sums[i]; known != (manifest.Hash{}) && known != sum {
+		return fmt.Errorf("fill %s: %w: slice %d is not what it was", f.v.Key, ErrChanged, i)
+	}
+	if err := b.saveSum(file, i, sum); err != nil {
+		return f.giveTail(nil, body, err)
+	}
+	b.mu.Lock()
+	b.sums[i], b.state[i] = sum, slicePresent
+	b.present++
+	if whole != nil {
+		b.whole, b.frontier = whole, i+1
+	}
+	f.cur = -1
+	if f.pos < f.end && !b.unwanted(f.v.c.cfg.Linger) {
+		b.claim(f, i+1)
+	}
+	last := b.complete()
+	b.wake()
+	b.mu.Unlock()
+	if last {
+		f.v.c.describeWhole(f.v)
+	}
+	return nil
+}
+
+// grow writes a body of unknown length. Only its end makes it an object.
+func (f *fill) grow(file *os.File, body io.ReadCloser) error {
+	b, c := f.v.blob, f.v.c
+	bufp := c.buffers.Get().(*[]byte)
+	defer c.buffers.Put(bufp)
+	for off := int64(0); ; {
+		n, err := body.Read(*bufp)
+		if n > 0 {
+			data := (*bufp)[:n]
+			if rerr := c.reserve(f.v, int64(n)); rerr != nil {
+				return f.giveTail(data, body, rerr)
+			}
+			if _, werr := file.WriteAt(data, off); werr != nil {
+				return f.giveTail(data, body, werr)
+			}
+			off += int64(n)
+			b.mu.Lock()
+			f.pos, b.grown = off, off
+			b.wake()
+			b.mu.Unlock()
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return c.endGrowth(f.v, off)
+		case err != nil:
+			return fmt.Errorf("fill %s at byte %d: %w", f.v.Key, off, err)
+		case f.pointless():
+			return ErrAbandoned
+		}
+	}
+}
+
+// finish records how the fill ended and what that means for the version.
+func (f *fill) finish(err error) {
+	v := f.v
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrChanged), v.pin() == "":
+		v.blob.end(err)
+		v.c.drop(v)
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		v.c.makeRoom()
+	}
+	if err != nil && !errors.Is(err, ErrAbandoned) && !errors.Is(err, ErrClosed) {
+		v.c.log.Warn("fill broke off", "url", v.Key, "from", f.start, "at", f.pos, "error", err)
+	}
+	f.close(err)
+}
+
+func (f *fill) close(err error) {
+	b := f.v.blob
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unclaim(f)
+	for i, g := range b.fills {
+		if g == f {
+			b.fills = append(b.fills[:i:i], b.fills[i+1:]...)
+			break
+		}
+	}
+	f.done, f.err = true, err
+	b.wake()
+}
+
+// rate is the mean speed in bytes per second. The caller holds the blob's mu.
+func (f *fill) rate(now time.Time) float64 {
+	return float64(f.pos-f.start) / max(now.Sub(f.began).Seconds(), 1e-3)
+}
+
+// tail is what a fill had in hand when the disk refused it: the first reader to
+// get there goes on from it.
+type tail struct {
+	off  int64
+	data []byte
+	body io.ReadCloser
+}
+
+func (t *tail) close() {
+	if t != nil {
+		t.body.Close()
+	}
+}
+
+// giveTail leaves the rest of the response to a reader, and says why.
+func (f *fill) giveTail(data []byte, body io.ReadCloser, cause error) error {
+	b := f.v.blob
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.readers > 0 && b.tail == nil && f.end == b.size {
+		b.tail = &tail{off: f.pos, data: append([]byte(nil), data...), body: body}
+		f.keepBody = true
+	}
+	return &diskError{cause}
+}
+
+// askPart requests the bytes [start,end) of v, pinned to it by its validator.
+// The answer is a 206 with exactly these bytes, or a 200 with the whole of v.
+func (c *Cache) askPart(ctx context.Context, v *Version, start, end int64, creds http.Header) (*http.Response, error) {
+	h := v.selecting.Clone()
+	for name, values := range creds {
+		h[name] = values
+	}
+	h.Set("Range", fmt.Sprintf("bytes=%d-%d", start, end-1))
+	h.Set("If-Range", v.pin())
+	resp, err := c.roundTrip(ctx, http.MethodGet, v.Key, h)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.checkPart(resp, policy.Range{Start: start, End: end}); err != nil {
+		resp.Body.Close()
+		return nil, fmt.Errorf("fill %s: %w", v.Key, err)
+	}
+	return resp, nil
+}
+
+// checkPart refuses every answer that might mix versions.
+func (v *Version) checkPart(resp *http.Response, want policy.Range) error {
+	size := resp.ContentLength
+	switch {
+	case resp.StatusCode == http.StatusPartialContent:
+		got, total, ok := policy.ParseContentRange(resp.Header.Get("Content-Range"))
+		if !ok || got.Start != want.Start || got.End > want.End {
+			return fmt.Errorf("%w: asked for bytes %d-%d, got %.60q", ErrOrigin, want.Start, want.End-1, resp.Header.Get("Content-Range"))
+		}
+		if size = total; size < 0 {
+			size = v.Size
+		}
+	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
+		return fmt.Errorf("%w: %w", ErrOrigin, &StatusError{resp.StatusCode})
+	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
+		return &StatusError{resp.StatusCode}
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("%w: %w", ErrChanged, &StatusError{resp.StatusCode})
+	}
+	if resp.StatusCode == http.StatusOK && size < 0 {
+		return fmt.Errorf("%w: the length is not given any more", ErrChanged)
+	}
+	// A 206 that honours If-Range need not repeat the validators.
+	tagless := resp.StatusCode == http.StatusPartialContent && resp.Header.Get("ETag") == "" && resp.Header.Get("Last-Modified") == ""
+	if size != v.Size || !tagless && !v.sameAs(resp.Header, size) {
+		return ErrChanged
+	}
+	if e := resp.Header.Get("Content-Encoding"); e != "" && e != v.meta.Load().resp.Header.Get("Content-Encoding") {
+		return ErrChanged
+	}
+	return nil
+}
