@@ -297,6 +297,7 @@ func (d *Download) open(ctx context.Context, src *source, off int64) (*http.Resp
 // sourceOf reads the version off the response that begins a download.
 func (d *Download) sourceOf(resp *http.Response) *source {
 	s := d.newSource()
+	s.answered = resp.Header
 	s.etag, s.mod, s.size = resp.Header.Get("ETag"), resp.Header.Get("Last-Modified"), resp.ContentLength
 	if _, size, ok := contentRange(resp.Header.Get("Content-Range")); ok {
 		s.size = size

@@ -172,3 +172,6 @@ func (c connector) Accept(ctx context.Context) (swarm.Conn, error) {
 	}
 	return conn, nil
 }
+
+// HTTP is the client that the engine uses for servers.
+func (e *Engine) HTTP() *http.Client { return e.http }

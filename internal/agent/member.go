@@ -199,4 +199,3 @@ func (h handler) PeerReject(p *swarm.Peer, piece int, missing bool, retry time.D
 }
 
 func (h handler) PeerClose(p *swarm.Peer, _ error) { h.m.fetch.PeerClose(p) }
-

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 )
 
 // Size waits until the size of the object is known and returns it, in bytes; it
@@ -99,4 +100,47 @@ func (d *Download) await(ctx context.Context, changed <-chan struct{}) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %w: %w", d.url.Redacted(), ErrInterrupted, ctx.Err())
 	}
+}
+
+// Ordinary waits until it is known whether the object has a manifest, and reports
+// whether it has none: then ReadAt delivers bytes in file order only.
+func (d *Download) Ordinary(ctx context.Context) (bool, error) {
+	for {
+		d.mu.Lock()
+		settled, ordinary, changed := d.settled, d.file == nil, d.changed
+		d.mu.Unlock()
+		if settled {
+			return ordinary, nil
+		}
+		if d.isDone() {
+			return ordinary, d.err
+		}
+		if err := d.await(ctx, changed); err != nil {
+			return false, err
+		}
+	}
+}
+
+// Range asks the edge for the bytes from off to the end, beside the download. It
+// is for seeking in an object without a manifest.
+func (d *Download) Range(ctx context.Context, off int64) (io.ReadCloser, error) {
+	d.mu.Lock()
+	src := d.src
+	d.mu.Unlock()
+	body, err := src.Fetch(ctx, off, src.size-off)
+	if err != nil {
+		return nil, d.explain(err)
+	}
+	return body, nil
+}
+
+// Header is the header of the response that began the download; it is nil
+// before there is one.
+func (d *Download) Header() http.Header {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.src == nil {
+		return nil
+	}
+	return d.src.answered
 }

@@ -12,13 +12,14 @@ import (
 
 // source is one version of an object at an edge; it implements fetch.Edge.
 type source struct {
-	client *http.Client
-	url    string
-	header http.Header
-	etag   string // strong, or empty
-	mod    string // Last-Modified
-	size   int64
-	limit  *rate.Limiter
+	client   *http.Client
+	url      string
+	header   http.Header
+	etag     string      // strong, or empty
+	mod      string      // Last-Modified
+	answered http.Header // of the response that began the download
+	size     int64
+	limit    *rate.Limiter
 }
 
 // validator is what pins the version in If-Range (RFC 9110 §13.1.5).
