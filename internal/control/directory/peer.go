@@ -63,8 +63,12 @@ func (p *Peer) Facts() *Facts { return p.facts.Load() }
 // [Directory.Refile].
 func (p *Peer) Set(f *Facts) { p.facts.Store(f) }
 
-// Blame records how many distinct reporters have found fault with the peer.
+// Blame records how many distinct reporters have found fault with the peer; 0
+// pardons it.
 func (p *Peer) Blame(n int) { p.blamed.Store(int32(n)) }
+
+// Blamed is what [Peer.Blame] recorded.
+func (p *Peer) Blamed() int { return int(p.blamed.Load()) }
 
 // Assign counts one pairing of the peer with another.
 func (p *Peer) Assign(now time.Time) {
