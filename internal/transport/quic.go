@@ -51,7 +51,8 @@ func (s *quicStream) CloseWrite() error { return s.Stream.Close() }
 // stream, has closed it, so that what was written arrives; but no longer than
 // closeWithin.
 func (s *quicStream) Close() error {
-	deaf := s.Context().Err() != nil // the peer reads no more, or is gone
+	// Whether the peer reads no more, or is gone; CloseWrite says neither.
+	deaf := s.Context().Err() != nil && !errors.Is(context.Cause(s.Context()), quic.ErrStreamClosed)
 	s.CancelRead(0)
 	if s.writing.Load() > 0 || deaf {
 		s.abort()
