@@ -292,5 +292,12 @@ func (m *Message) check() error {
 	case m.Join != nil && len(m.Join.Grant) > MaxGrant, m.Report != nil && len(m.Report.Grant) > MaxGrant:
 		return fmt.Errorf("grant over %d bytes", MaxGrant)
 	}
+	if m.Peers != nil {
+		for _, p := range m.Peers.Peers {
+			if len(p.Addrs) > MaxAddrs {
+				return fmt.Errorf("%d addresses of peer %s, the limit is %d", len(p.Addrs), p.Key.Short(), MaxAddrs)
+			}
+		}
+	}
 	return nil
 }

@@ -32,9 +32,32 @@ type WellKnown struct {
 	Mirrors []string `json:"mirrors,omitempty"`
 }
 
-// JWKS is a JSON Web Key Set.
+// JWKS is the Ed25519 keys of a JSON Web Key Set. Keys of other kinds, which a
+// host may have for other purposes, are skipped.
 type JWKS struct {
 	Keys []JWK `json:"keys"`
+}
+
+// UnmarshalJSON reads the Ed25519 keys.
+func (s *JWKS) UnmarshalJSON(b []byte) error {
+	var set struct {
+		Keys []struct{ Kty, Crv, X, Kid string }
+	}
+	if err := json.Unmarshal(b, &set); err != nil {
+		return err
+	}
+	s.Keys = nil
+	for _, k := range set.Keys {
+		if k.Kty != "OKP" || k.Crv != "Ed25519" {
+			continue
+		}
+		key := JWK{Kty: k.Kty, Crv: k.Crv, Kid: k.Kid}
+		if err := key.X.UnmarshalText([]byte(k.X)); err != nil {
+			return err
+		}
+		s.Keys = append(s.Keys, key)
+	}
+	return nil
 }
 
 // JWK is an Ed25519 public key as a JSON Web Key.
@@ -55,13 +78,11 @@ func NewJWKS(keys ...ed25519.PublicKey) JWKS {
 	return s
 }
 
-// Public returns the Ed25519 keys of the set.
+// Public returns the keys.
 func (s JWKS) Public() []ed25519.PublicKey {
 	var keys []ed25519.PublicKey
 	for _, k := range s.Keys {
-		if k.Kty == "OKP" && k.Crv == "Ed25519" {
-			keys = append(keys, k.X.Public())
-		}
+		keys = append(keys, k.X.Public())
 	}
 	return keys
 }
