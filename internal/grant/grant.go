@@ -15,6 +15,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -88,6 +89,9 @@ func Sign(c Claims, key ed25519.PrivateKey, now time.Time) (string, error) {
 func Parse(token string, now time.Time) (*Claims, error) {
 	if len(token) > wire.MaxGrant {
 		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrMalformed, len(token), wire.MaxGrant)
+	}
+	if strings.ContainsAny(token, "\r\n") { // the decoder skips them
+		return nil, fmt.Errorf("%w: line ends", ErrMalformed)
 	}
 	var signer wire.Key
 	var jc jwtClaims
