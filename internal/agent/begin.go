@@ -7,15 +7,29 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/tandem-cdn/tandem/internal/fetch"
 	"github.com/tandem-cdn/tandem/internal/store"
+)
+
+const (
+	// pauseRate and maxPause bound the pause before the first byte of a response
+	// is read: the time that its size takes at this rate, in bytes per second.
+	pauseRate = 64 << 20
+	maxPause  = time.Second
 )
 
 // fresh begins with an ordinary GET. Its bytes flow to the disk while the
 // manifest, the grant and the swarm are sought; when they are found in time, the
 // response goes on as one source among others.
 func (d *Download) fresh(ctx context.Context) error {
+	if !d.e.cfg.NoP2P {
+		d.e.group.Go(func() error {
+			_, _ = d.e.hosts.get(ctx, d.url) // asked for again, and judged, by bootstrap
+			return nil
+		})
+	}
 	resp, err := d.open(ctx, d.newSource(), 0)
 	if err != nil {
 		return err
@@ -120,6 +134,7 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 	go func() { found <- d.bootstrap(bctx, resp) }()
 	stop := context.AfterFunc(ctx, func() { b.Close() })
 	defer stop()
+	d.pause(ctx, src, resp.Header, found)
 	buf := make([]byte, 128<<10)
 	for {
 		select {
@@ -147,6 +162,24 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 			b.Close()
 			return d.broken(ctx, src, plain, err, found)
 		}
+	}
+}
+
+// pause leaves the response alone for a moment when the manifest is sure to come
+// at once: its bytes are the same for all who start together, and those are the
+// ones that a crowd needs least.
+func (d *Download) pause(ctx context.Context, src *source, h http.Header, found chan *bootstrapped) {
+	if d.e.cfg.NoP2P || manifestLink(h) == "" || h.Get("Repr-Digest") == "" {
+		return
+	}
+	most := min(time.Duration(float64(src.size)/pauseRate*float64(time.Second)), maxPause)
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case got := <-found:
+		found <- got // for the caller
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -252,6 +285,7 @@ func (d *Download) swarm(ctx context.Context, b *bootstrapped, body io.ReadClose
 	}
 	d.mu.Unlock()
 	d.notify()
+	d.e.log.Debug("swarm begins", "url", d.url.Redacted(), "after", time.Since(d.start).Round(time.Millisecond), "pieces", file.Have().Count())
 	err := f.Run(ctx)
 	m.stopSeeking()
 	return err

@@ -64,14 +64,17 @@ func (d *Download) findSwarm(ctx context.Context, resp *http.Response, b *bootst
 	if err != nil {
 		return fmt.Errorf("link to the manifest: %w", err)
 	}
+	if b.p2p, err = d.e.swarming(); err != nil {
+		return err
+	}
+	if len(b.doc.Control) > 0 {
+		d.e.control(b.doc.Control[0], b.p2p) // logs in meanwhile
+	}
 	if b.signed, err = d.fetchManifest(ctx, target, b.doc.Keys.Public()); err != nil {
 		return err
 	}
 	if b.signed.Size != size {
 		return fmt.Errorf("manifest of %d bytes for an object of %d", b.signed.Size, size)
-	}
-	if b.p2p, err = d.e.swarming(); err != nil {
-		return err
 	}
 	b.grant, err = d.fetchGrant(ctx, b)
 	return err

@@ -2,39 +2,41 @@ package agent
 
 import (
 	"context"
+	"net"
 	"net/netip"
+	"net/url"
 	"sync"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/session"
-	"github.com/tandem-cdn/tandem/internal/swarm"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 // control is the engine's session with one control.
 type control struct {
-	e *Engine
-	p *p2p
-	s *session.Session
+	e    *Engine
+	p    *p2p
+	s    *session.Session
+	host string // of control
 
 	mu     sync.Mutex
-	swarms map[manifest.ObjectID]*swarm.Swarm
+	swarms map[manifest.ObjectID]*member
 }
 
 // flushWithin bounds how long Close waits for control to acknowledge reports.
 const flushWithin = 2 * time.Second
 
-// control returns the session with the control at url, begun at the first use.
-func (e *Engine) control(url string, p *p2p) *control {
+// control returns the session with the control at an address, begun at the first use.
+func (e *Engine) control(at string, p *p2p) *control {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c := e.controls[url]; c != nil {
+	if c := e.controls[at]; c != nil {
 		return c
 	}
-	c := &control{e: e, p: p, swarms: map[manifest.ObjectID]*swarm.Swarm{}}
+	c := &control{e: e, p: p, host: hostOf(at), swarms: map[manifest.ObjectID]*member{}}
 	c.s = session.New(session.Config{
-		URL: url, HTTP: e.http, Installation: p.installation, Session: p.key, Agent: e.cfg.Agent,
+		URL: at, HTTP: e.http, Installation: p.installation, Session: p.key, Agent: e.cfg.Agent,
 		Logger: e.log, OnPeers: c.onPeers, Acked: func(id string) {
 			if err := e.ledger.Acked(id); err != nil {
 				e.log.Warn("report not removed", "report", id, "error", err)
@@ -42,12 +44,20 @@ func (e *Engine) control(url string, p *p2p) *control {
 		},
 		OnWelcome: c.onWelcome,
 	})
-	e.controls[url] = c
+	e.controls[at] = c
 	e.group.Go(func() error {
 		_ = c.s.Run(e.ctx) // it retries until the end of ctx
 		return nil
 	})
 	return c
+}
+
+func hostOf(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }
 
 // onWelcome tells a control that has just been reached how this node is reached:
@@ -59,7 +69,7 @@ func (c *control) onWelcome(ctx context.Context, w wire.Welcome, local netip.Add
 	for _, r := range c.e.ledger.Pending() {
 		c.s.Report(r)
 	}
-	mapped, nat, err := c.p.endpoint.Gather(ctx, w.STUN)
+	mapped, nat, err := c.p.endpoint.Gather(ctx, c.stun(w.STUN))
 	if err != nil {
 		c.e.log.Debug("no answer from STUN", "error", err)
 	}
@@ -69,18 +79,30 @@ func (c *control) onWelcome(ctx context.Context, w wire.Welcome, local netip.Add
 	c.s.Update(u)
 }
 
+// stun completes the addresses of STUN services that are on control's own host.
+func (c *control) stun(servers []string) []string {
+	out := make([]string, 0, len(servers))
+	for _, s := range servers {
+		if host, port, err := net.SplitHostPort(s); err == nil && host == "" {
+			s = net.JoinHostPort(c.host, port)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
 func (c *control) onPeers(m wire.Peers) {
 	c.mu.Lock()
-	s := c.swarms[m.Object]
+	member := c.swarms[m.Object]
 	c.mu.Unlock()
-	if s != nil {
-		s.Connect(m.Peers)
+	if member != nil {
+		member.meet(m.Peers)
 	}
 }
 
-func (c *control) join(s *swarm.Swarm, j wire.Join) {
+func (c *control) join(m *member, j wire.Join) {
 	c.mu.Lock()
-	c.swarms[j.Object] = s
+	c.swarms[j.Object] = m
 	c.mu.Unlock()
 	c.s.Join(j)
 }

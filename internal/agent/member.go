@@ -71,7 +71,7 @@ func (m *member) join() error {
 	m.ctx, m.cancel = context.WithCancel(m.d.e.ctx)
 	if len(m.b.doc.Control) > 0 {
 		m.control = m.d.e.control(m.b.doc.Control[0], m.b.p2p)
-		m.control.join(m.swarm, m.joining())
+		m.control.join(m, m.joining())
 	}
 	var seeking context.Context
 	seeking, m.seeking = context.WithCancel(m.ctx)
@@ -86,6 +86,19 @@ func (m *member) joining() wire.Join {
 		j.Want = wantPeers
 	}
 	return j
+}
+
+// meet connects to the candidates that control names. Those that will download
+// and upload as well share the duty of fetching from the edge from now on.
+func (m *member) meet(candidates []wire.Candidate) {
+	var seeds []uint64
+	for _, c := range candidates {
+		if c.Uploads && !c.Seed {
+			seeds = append(seeds, seedOf(c.Key))
+		}
+	}
+	m.fetch.Expect(seeds...)
+	m.swarm.Connect(candidates)
 }
 
 // seek asks control for more peers while there are few.
@@ -132,7 +145,7 @@ func (m *member) renew(ctx context.Context) {
 		left = time.Until(time.Unix(g.Expires, 0))
 		m.swarm.Renew()
 		if m.control != nil {
-			m.control.join(m.swarm, m.joining())
+			m.control.join(m, m.joining())
 		}
 	}
 }
@@ -144,7 +157,7 @@ func (m *member) complete(r Result) {
 	}
 	j := m.joining()
 	j.Want = 0
-	m.control.join(m.swarm, j)
+	m.control.join(m, j)
 	receipts := m.swarm.Receipts()
 	report := wire.Report{
 		ID: rand.Text(), Object: m.object(), Grant: *m.grant.Load(), Session: m.b.p2p.node.Key(),

@@ -264,6 +264,15 @@ func (d *Download) SetReader(off int64) {
 	})
 }
 
+// Expect tells of neighbours that are being reached, by their places in the
+// election of owners.
+func (d *Download) Expect(seeds ...uint64) {
+	d.post(func(now time.Duration) {
+		d.plan.Expect(now, seeds...)
+		d.due = true
+	})
+}
+
 // PeerOpen admits a peer that has joined the swarm.
 func (d *Download) PeerOpen(p Peer, seed uint64) {
 	info := PeerInfo{Seed: seed, Uploads: p.Uploads(), Uplink: p.Uplink(), RTT: p.RTT()}

@@ -111,9 +111,12 @@ type Plan struct {
 	cursor int      // where the next scan of order begins
 
 	peers map[PeerID]*peer
-	turn  []PeerID // peers in order of asking, rotated
-	elect *election
-	stale bool // the election must be held again
+	// expected are neighbours that control has named and that are being reached,
+	// by their place in the election, with the time until when to count on them.
+	expected map[uint64]time.Duration
+	turn     []PeerID // peers in order of asking, rotated
+	elect    *election
+	stale    bool // the election must be held again
 
 	edge edgeState
 
@@ -142,7 +145,7 @@ func NewPlan(cfg Config) *Plan {
 	p := &Plan{
 		cfg: cfg, n: n, have: cfg.Have.Clone(),
 		avail: make([]uint16, n), asked: make([]uint8, n), order: make([]int32, n),
-		peers: map[PeerID]*peer{}, stale: true, reader: -1,
+		peers: map[PeerID]*peer{}, expected: map[uint64]time.Duration{}, stale: true, reader: -1,
 		fromAll: newMeter(2*time.Second, 20), fromP2P: newMeter(2*time.Second, 20),
 		top:  best{period: 10 * time.Second},
 		edge: newEdgeState(),
@@ -195,6 +198,7 @@ func (p *Plan) Tick(now time.Duration) []Action {
 		return p.take()
 	}
 	p.dropStalled(now)
+	p.dropUnreached(now)
 	if p.stale {
 		p.holdElection()
 	}
@@ -233,6 +237,9 @@ func (p *Plan) got(i int) bool {
 func (p *Plan) holdElection() {
 	p.stale = false
 	var others []elector
+	for seed := range p.expected {
+		others = append(others, elector{seed: seed, weight: 1})
+	}
 	for _, id := range p.turn {
 		q := p.peers[id]
 		if q.info.Uploads && q.count < p.n {

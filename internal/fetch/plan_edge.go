@@ -247,7 +247,7 @@ func (p *Plan) owned() (first, count int) {
 			first, count, bestScore = f, c, e.own[s]
 		}
 	}
-	if len(p.peers) == 0 {
+	if len(p.peers)+len(p.expected) == 0 {
 		return 0, 0
 	}
 	return first, count

@@ -15,6 +15,8 @@ const (
 	maxSnubs               = 3
 	maxLies                = 3
 	snubRest               = 5 * time.Second
+	// expectFor is how long a neighbour that is not linked yet is counted on.
+	expectFor = 5 * time.Second
 )
 
 type ask struct {
@@ -37,12 +39,43 @@ type peer struct {
 	lies  int
 }
 
+// Expect tells of neighbours that upload and still download, and that are being
+// reached: they count in the election at once, so that clients that start
+// together divide the object before their links are up.
+func (p *Plan) Expect(now time.Duration, seeds ...uint64) {
+	for _, s := range seeds {
+		if !p.linked(s) {
+			p.expected[s] = now + expectFor
+			p.stale = true
+		}
+	}
+}
+
+func (p *Plan) linked(seed uint64) bool {
+	for _, q := range p.peers {
+		if q.info.Seed == seed {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Plan) dropUnreached(now time.Duration) {
+	for s, until := range p.expected {
+		if now >= until {
+			delete(p.expected, s)
+			p.stale = true
+		}
+	}
+}
+
 // AddPeer admits a peer that has opened the swarm.
 func (p *Plan) AddPeer(now time.Duration, id PeerID, info PeerInfo) {
 	p.peers[id] = &peer{
 		id: id, info: info, have: manifest.NewBitfield(p.n),
 		rate: newMeter(4*time.Second, 16), last: now,
 	}
+	delete(p.expected, info.Seed)
 	p.turn = append(p.turn, id)
 	p.stale = true
 }
@@ -175,9 +208,9 @@ func (p *Plan) askOf(now time.Duration, q *peer, piece int) {
 // usable reports whether q can be asked at all.
 func (q *peer) usable(now time.Duration) bool { return q.info.Uploads && now >= q.rest }
 
-// usablePeers counts the peers that serve or will serve.
+// usablePeers counts the peers that serve or will serve, those on their way too.
 func (p *Plan) usablePeers(now time.Duration) int {
-	c := 0
+	c := len(p.expected)
 	for _, q := range p.peers {
 		if q.usable(now) {
 			c++

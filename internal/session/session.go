@@ -111,7 +111,9 @@ func (s *Session) Run(ctx context.Context) error {
 // refusal is an Error message from control during login.
 type refusal struct{ said wire.Error }
 
-func (r *refusal) Error() string { return fmt.Sprintf("control refuses: %s: %s", r.said.Code, r.said.Message) }
+func (r *refusal) Error() string {
+	return fmt.Sprintf("control refuses: %s: %s", r.said.Code, r.said.Message)
+}
 
 // connect runs one connection to its end.
 func (s *Session) connect(ctx context.Context) error {
