@@ -224,11 +224,17 @@ func (b *blob) wholeAt(i int) hash.Hash {
 	return w
 }
 
-// verify checks a slice found on disk against its hash.
-func (b *blob) verify(i int) {
+// verifyAt checks the slice at off if it was found on disk and nobody has checked
+// it yet. The caller holds mu, which is given up meanwhile.
+func (b *blob) verifyAt(off int64) bool {
+	if b.size < 0 || b.state[off/b.slice] != sliceUnverified {
+		return false
+	}
+	i := int(off / b.slice)
+	b.state[i] = sliceVerifying
+	b.mu.Unlock()
 	ok := b.check(i)
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	if ok {
 		b.state[i] = slicePresent
 	} else {
@@ -236,6 +242,7 @@ func (b *blob) verify(i int) {
 		b.present--
 	}
 	b.wake()
+	return true
 }
 
 func (b *blob) check(i int) bool {
@@ -307,13 +314,22 @@ func (b *blob) unwanted(linger time.Duration) bool {
 	return b.readers == 0 && now.Sub(b.idle) > linger && now.After(b.wanted)
 }
 
-// wait blocks until something changed after the caller, who holds mu, looked.
-func (b *blob) wait(ctx context.Context) error {
+// wait blocks until something changed after the caller, who holds mu, looked, or
+// until the time is up, if any is given.
+func (b *blob) wait(ctx context.Context, limit time.Duration) error {
+	var up <-chan time.Time
+	if limit > 0 {
+		t := time.NewTimer(limit)
+		defer t.Stop()
+		up = t.C
+	}
 	ch := b.changed
 	b.mu.Unlock()
 	defer b.mu.Lock()
 	select {
 	case <-ch:
+		return nil
+	case <-up:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

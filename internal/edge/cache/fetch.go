@@ -24,14 +24,15 @@ type flight struct {
 	status int      // of the origin's answer; 0 without one
 	reason string   // why it is not stored
 	err    error
-	resp   *http.Response // not stored; the one who takes it closes it
+	resp   *http.Response // not stored; the leader closes it
 
-	relay bool // guarded by c.mu: somebody will take resp
+	relay bool // guarded by c.mu: the leader will take resp, or a hold on v
 }
 
 // join returns the flight for a request with header h, starting it when there is
 // none; leader says that the caller started it. With relay the leader promises
-// to take a response that is not stored, or to say that it left.
+// to take what comes: a response that is not stored, a hold on the version; or to
+// say that it left.
 func (c *Cache) join(key string, h http.Header, prev *Version, relay bool) (fl *flight, leader bool) {
 	fkey := flightKey(key, h, prev)
 	c.mu.Lock()
@@ -79,16 +80,24 @@ func (fl *flight) wait(ctx context.Context) error {
 	}
 }
 
-// leave is for a leader that will not take the response.
+// leave is for a leader that will take neither response nor version.
 func (c *Cache) leave(fl *flight) {
 	c.mu.Lock()
 	fl.relay = false
-	resp := fl.resp
-	fl.resp = nil
-	c.mu.Unlock()
-	if resp != nil {
-		resp.Body.Close()
+	landed := false
+	select {
+	case <-fl.done:
+		landed = true
+	default:
 	}
+	c.mu.Unlock()
+	if !landed {
+		return // and the flight sees that nobody takes it
+	}
+	if fl.resp != nil {
+		fl.resp.Body.Close()
+	}
+	c.releaseIf(fl.v)
 }
 
 // fly makes the request, publishes what its header means, and then fills.
@@ -133,11 +142,14 @@ func (c *Cache) land(fl *flight, fkey string) {
 	c.mu.Lock()
 	delete(c.flights, fkey)
 	var unused *http.Response
-	if !fl.relay {
+	switch {
+	case !fl.relay:
 		unused, fl.resp = fl.resp, nil
+	case fl.v != nil:
+		fl.v.refs++ // for the leader
 	}
-	c.mu.Unlock()
 	close(fl.done)
+	c.mu.Unlock()
 	if unused != nil {
 		unused.Body.Close()
 	}

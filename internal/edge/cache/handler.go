@@ -159,7 +159,7 @@ func (c *Cache) fetch(q *query, prev *Version, why string) error {
 	st := status{fwd: why, fwdStatus: fl.status, collapsed: !leader}
 	switch {
 	case fl.v != nil:
-		if !c.hold(fl.v) {
+		if !leader && !c.hold(fl.v) {
 			return errRestart
 		}
 		defer c.release(fl.v)

@@ -1,7 +1,10 @@
 package cache
 
 import (
+	"errors"
 	"io"
+	"mime"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -182,4 +185,27 @@ func (l *lab) object(data []byte, etag string, header ...string) http.HandlerFun
 
 func rangeOf(start, end int) string {
 	return "bytes=" + strconv.Itoa(start) + "-" + strconv.Itoa(end-1)
+}
+
+func readParts(t *testing.T, a answer) (parts []string) {
+	t.Helper()
+	_, params, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mr := multipart.NewReader(strings.NewReader(a.body), params["boundary"])
+	for {
+		p, err := mr.NextPart()
+		if errors.Is(err, io.EOF) {
+			return parts
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts = append(parts, string(b))
+	}
 }

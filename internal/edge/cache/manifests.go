@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
@@ -107,10 +108,11 @@ func (c *Cache) wholeOf(ctx context.Context, v *Version) (*manifest.Manifest, er
 		if err := c.readWhole(ctx, v); err != nil {
 			return nil, err
 		}
-		if v.Size >= 0 {
-			c.describeWhole(v)
+		if err := b.await(ctx, b.filling); err != nil {
+			return nil, err
 		}
-		if err := b.awaitManifest(ctx); err != nil {
+		c.describeWhole(v)
+		if err := b.await(ctx, func() bool { return b.hashing }); err != nil {
 			return nil, err
 		}
 		if v.Size < 0 {
@@ -126,7 +128,11 @@ func (c *Cache) readWhole(ctx context.Context, v *Version) error {
 	r := &reader{c: c, v: v, ctx: ctx}
 	for off := int64(0); v.Size < 0 || off < v.Size; {
 		v.blob.want(time.Now().Add(wholeWanted))
-		n, err := r.next(off, max(v.Size, off+maxRun))
+		end := v.Size
+		if end < 0 {
+			end = off + maxRun
+		}
+		n, err := r.next(off, end)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -144,15 +150,21 @@ func (b *blob) want(until time.Time) {
 	b.wanted = until
 }
 
-// awaitManifest waits until the manifest is made or found not to be possible.
-func (b *blob) awaitManifest(ctx context.Context) error {
+// filling says whether slices are being written or checked. The caller holds mu.
+func (b *blob) filling() bool {
+	return slices.ContainsFunc(b.state, func(s sliceState) bool { return s == sliceFilling || s == sliceVerifying })
+}
+
+// await waits while what busy reports, called with mu held, goes on and there is
+// no manifest.
+func (b *blob) await(ctx context.Context, busy func() bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.made == nil && b.hashing {
+	for b.made == nil && busy() {
 		if b.err != nil {
 			return b.err
 		}
-		if err := b.wait(ctx); err != nil {
+		if err := b.wait(ctx, 0); err != nil {
 			return err
 		}
 	}
@@ -165,7 +177,7 @@ func (c *Cache) describeWhole(v *Version) {
 	b := v.blob
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.made != nil || b.hashing {
+	if b.made != nil || b.hashing || b.size < 0 || !b.complete() {
 		return
 	}
 	if b.frontier == len(b.state) {

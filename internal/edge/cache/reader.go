@@ -51,11 +51,18 @@ func (r *reader) next(off, end int64) (int64, error) {
 		case b.err != nil:
 			return 0, b.err
 		}
+		if b.verifyAt(off) {
+			continue
+		}
 		f, err := r.fillFor(off, end)
 		if err != nil {
 			return 0, err
 		}
-		if err := b.wait(r.ctx); err != nil {
+		var limit time.Duration
+		if f != nil && !f.sole && f.pos < off {
+			limit = coming // it may slow down before it comes here
+		}
+		if err := b.wait(r.ctx, limit); err != nil {
 			return 0, err
 		}
 		if f != nil && f.done && f.err != nil {
@@ -79,12 +86,6 @@ func (r *reader) fillFor(off, end int64) (*fill, error) {
 	}
 	i := int(off / b.slice)
 	switch b.state[i] {
-	case sliceUnverified:
-		b.state[i] = sliceVerifying
-		b.mu.Unlock()
-		b.verify(i)
-		b.mu.Lock()
-		return nil, nil
 	case sliceFilling:
 		return b.owner(i), nil
 	case sliceMissing:
@@ -96,7 +97,7 @@ func (r *reader) fillFor(off, end int64) (*fill, error) {
 		}
 		r.started = true
 		return r.v.startFill(i, end, r.creds, time.Duration(r.fails)*retryDelay), nil
-	case slicePresent, sliceVerifying:
+	case slicePresent, sliceUnverified, sliceVerifying: // somebody is checking it
 	}
 	return nil, nil
 }
