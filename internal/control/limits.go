@@ -9,6 +9,8 @@ const (
 	loginWithin = 10 * time.Second
 	// writeWithin bounds one write to a client.
 	writeWithin = 10 * time.Second
+	// closeWithin bounds the last words to a client and its goodbye.
+	closeWithin = 2 * time.Second
 	// idlePing is the silence after which a client is pinged, pongWithin the time
 	// it has to answer. Clients that can, ping by themselves more often.
 	idlePing   = 60 * time.Second

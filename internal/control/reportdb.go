@@ -195,6 +195,7 @@ func store(ctx context.Context, tx *sql.Tx, rec *record) error {
 		}
 		receipted += n
 	}
+	receipted = min(receipted, r.FromPeers)
 	_, err = tx.ExecContext(ctx, `INSERT INTO totals VALUES (?,?,?,1,?,?,?,?,?,?)
 		ON CONFLICT DO UPDATE SET reports = reports+1, complete = complete+excluded.complete,
 		from_edge = from_edge+excluded.from_edge, from_peers = from_peers+excluded.from_peers,

@@ -86,6 +86,14 @@ func TestReportsCountOnce(t *testing.T) {
 	if d := cmp.Diff([]PublisherTotals{{public(publisher), want}}, s.Publishers); d != "" {
 		t.Fatal(d)
 	}
+	// A receipt counts for no more than the report says came from peers.
+	r = c.report("download-3", publisher, time.Now().Add(time.Hour))
+	r.Receipts[0] = c.receipt(wire.Key{9}, 1_000_000)
+	again.send(wire.Message{Type: wire.MsgReport, Report: r})
+	again.want(wire.MsgAck)
+	if got := n.totals(t); got.Receipted != 140 {
+		t.Errorf("totals %+v", got)
+	}
 }
 
 func TestReportRules(t *testing.T) {
@@ -116,6 +124,7 @@ func TestReportRules(t *testing.T) {
 		"receipt signature": {func(r *wire.Report) { r.Receipts[0].Signature[3]++ }, false},
 		"receipt empty":     {func(r *wire.Report) { r.Receipts[0].Signature = nil }, false},
 		"receipt bytes":     {func(r *wire.Report) { r.Receipts[0].Bytes++ }, false},
+		"receipt of before": {func(r *wire.Report) { r.Receipts[0] = c.receipt(wire.Key{7}, 1000) }, true},
 		"receipt twice":     {func(r *wire.Report) { r.Receipts = append(r.Receipts, r.Receipts[0]) }, false},
 		"receipts overflow": {func(r *wire.Report) {
 			r.Receipts = append(r.Receipts, c.receipt(wire.Key{8}, math.MaxUint64))

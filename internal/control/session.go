@@ -256,8 +256,9 @@ func (s *session) write(ctx context.Context) {
 
 // goodbye sends what is still queued and closes cleanly.
 func (s *session) goodbye() {
-	ctx, cancel := context.WithTimeout(context.Background(), writeWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
 	defer cancel()
+	defer time.AfterFunc(closeWithin, s.conn.Abort).Stop()
 	for {
 		select {
 		case b := <-s.out:
