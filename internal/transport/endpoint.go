@@ -90,6 +90,7 @@ func Listen(cfg Config) (*Endpoint, error) {
 func (e *Endpoint) open(cfg Config) error {
 	if cfg.ListenTCP != Off {
 		lc := net.ListenConfig{KeepAliveConfig: keepAliveConfig(), Control: controlTCP}
+		lc.SetMultipathTCP(false) // Go's default for listeners; it takes no options of TCP
 		l, err := lc.Listen(e.ctx, "tcp", orAny(cfg.ListenTCP))
 		if err != nil {
 			return fmt.Errorf("listen for links: %w", err)

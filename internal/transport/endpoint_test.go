@@ -165,6 +165,31 @@ func TestBothSidesConnect(t *testing.T) {
 	}
 }
 
+func TestIPv6(t *testing.T) {
+	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skipf("no IPv6 on this machine: %v", err)
+	} else {
+		l.Close()
+	}
+	for _, network := range []string{"tcp", "udp"} {
+		// One socket for both families.
+		a, b := listen(t, Config{Key: keyOf("a"), ListenTCP: ":0", ListenUDP: ":0"}), listen(t, Config{Key: keyOf("b"), ListenTCP: ":0", ListenUDP: ":0"})
+		toA, toB := wire.Candidate{Key: a.Key()}, wire.Candidate{Key: b.Key()}
+		for e, c := range map[*Endpoint]*wire.Candidate{a: &toA, b: &toB} {
+			for _, addr := range e.Addrs(netip.IPv6Loopback()) {
+				if at := netip.MustParseAddrPort(addr.Addr); at.Addr().IsLoopback() && addr.Net == network {
+					c.Addrs = append(c.Addrs, addr)
+				}
+			}
+		}
+		atA, atB := link(t, a, b, toA, toB)
+		if !atA.RemoteAddr().Addr().Is6() {
+			t.Errorf("linked to %s", atA.RemoteAddr())
+		}
+		checkSame(t, atA, atB)
+	}
+}
+
 // Control's message reaches one side only; that may be the side that does not
 // control.
 func TestOneSideConnects(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
 	"github.com/tandem-cdn/tandem/internal/nat"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
@@ -166,6 +168,47 @@ func TestStorm(t *testing.T) {
 	cancel()
 	wg.Wait()
 	waitFor(t, func() bool { return quiet(victim) && !victim.inboundTCP.busy() })
+}
+
+// QUIC handshakes that nothing follows fill the house for QUIC, but no more than
+// that, and TCP goes on.
+func TestQUICStorm(t *testing.T) {
+	smaller, larger := ordered()
+	victim, friend := listen(t, Config{Key: larger}), listen(t, Config{Key: smaller})
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	storm := &quic.Transport{Conn: socket}
+	defer storm.Close()
+	id, err := newIdentity(keyOf("storm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := testContext(t)
+	var wg sync.WaitGroup
+	for range maxHandshakes + 20 {
+		wg.Go(func() {
+			_, _ = storm.Dial(ctx, victim.udp.LocalAddr(), id.config(nil), quicConfig(-1))
+		})
+	}
+	wg.Wait()
+	victim.inboundQUIC.mu.Lock()
+	n := victim.inboundQUIC.order.Len()
+	victim.inboundQUIC.mu.Unlock()
+	if n < maxHandshakes/2 || n > maxHandshakes {
+		t.Errorf("%d handshakes are under way", n)
+	}
+	atFriend, err := friend.Connect(ctx, candidate(victim))
+	if err != nil {
+		t.Fatal(err)
+	}
+	atVictim, err := victim.Accept(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSame(t, atFriend, atVictim)
 }
 
 // A byte other than the selection does not make a link.
