@@ -82,8 +82,9 @@ func parseClose(d *decoder) Frame {
 	return &Close{Channel: d.u16(), Reason: CloseReason(d.u8())}
 }
 
-// Bitfield announces every piece the sender has, once, after its Open. Its
-// length must fit the object's manifest.
+// Bitfield announces every piece the sender has: after its Open, and again when
+// it has accepted the other side's, which could make no use of an earlier one.
+// Its length must fit the object's manifest.
 //
 //	u16 channel | bits
 type Bitfield struct {
