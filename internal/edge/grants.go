@@ -50,7 +50,7 @@ func (e *Edge) grant(req wire.GrantRequest) (*wire.GrantResponse, int, error) {
 	if req.Key == (wire.Key{}) {
 		return nil, http.StatusBadRequest, errors.New("the request names no key to bind the grant to")
 	}
-	key, status, err := e.keyOf(req.URL)
+	key, status, err := e.keyIn(req.URL)
 	if err != nil {
 		return nil, status, err
 	}
@@ -68,10 +68,10 @@ func (e *Edge) grant(req wire.GrantRequest) (*wire.GrantResponse, int, error) {
 	return &wire.GrantResponse{Grant: token, Expires: expires.Unix()}, 0, nil
 }
 
-// keyOf is the key of the object at an absolute URL, whose signature it checks
+// keyIn is the key of the object at an absolute URL, whose signature it checks
 // when the edge wants one. Which host the URL names does not matter: an edge may
 // have many names. An error comes with the status to answer.
-func (e *Edge) keyOf(text string) (key string, status int, err error) {
+func (e *Edge) keyIn(text string) (key string, status int, err error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return "", http.StatusBadRequest, fmt.Errorf("URL %.200q: want the absolute URL of the object", text)
@@ -81,14 +81,7 @@ func (e *Edge) keyOf(text string) (key string, status int, err error) {
 			return "", http.StatusForbidden, err
 		}
 	}
-	key = u.EscapedPath()
-	if key == "" {
-		key = "/"
-	}
-	if u.RawQuery != "" {
-		key += "?" + u.RawQuery
-	}
-	return key, 0, nil
+	return keyOf(u), 0, nil
 }
 
 // readJSON reads a JSON body of bounded size into v, or answers why not. It wants

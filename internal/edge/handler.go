@@ -93,19 +93,10 @@ func (e *Edge) decorate(h http.Header, o object) {
 	if m := o.manifest; m != nil {
 		h.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(m.Digest[:])+":")
 	}
-	if o.size >= MinShared {
-		link := linkTo(manifestPrefix + e.signer.name(o) + o.key)
-		h.Add("Link", fmt.Sprintf("<%s>; rel=%q; type=%q", link, "describedby", wire.ManifestType))
-		for _, m := range e.cfg.Mirrors {
-			h.Add("Link", fmt.Sprintf("<%s>; rel=%q", linkTo(strings.TrimSuffix(m, "/")+o.key), "duplicate"))
-		}
+	if o.size >= MinShared && !o.private {
+		e.addLinks(h, o)
 	}
 	e.allowOrigin(h)
-}
-
-// linkTo escapes what a request line may hold and a Link field may not.
-func linkTo(s string) string {
-	return strings.NewReplacer("<", "%3C", ">", "%3E", `"`, "%22").Replace(s)
 }
 
 // allowOrigin lets the web pages read a response that the operator named.

@@ -7,12 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"strings"
 	"time"
 
-	"github.com/tandem-cdn/tandem/internal/filehash"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -69,38 +67,47 @@ func (e *Edge) serveManifest(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.allowOrigin(w.Header())
-	name, key, ok := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), manifestPrefix), "/")
+	name, key, ok := strings.Cut(strings.TrimPrefix(keyOf(r.URL), manifestPrefix), "/")
 	if !ok {
 		fail(w, http.StatusNotFound, "no such manifest")
 		return
 	}
 	key = "/" + key
-	if r.URL.RawQuery != "" {
-		key += "?" + r.URL.RawQuery
-	}
-	// Only who knows the name of the present version makes the edge work for it.
-	if o, ok := e.source.lookup(key); !ok || !e.named(name, o) {
+	o, stored := e.source.lookup(key)
+	if stored && !e.named(name, o) || !stored && e.cfg.SignedURLs != nil {
+		// With signed URLs only who knows the name of the present version, and so
+		// was served it, makes the edge work.
 		fail(w, http.StatusNotFound, "no manifest of this version: the object has changed or is no longer stored; get it again")
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), manifestWait)
 	defer cancel()
 	o, err := e.source.wait(ctx, key)
-	switch {
-	case err == nil && e.named(name, o):
+	if err == nil && e.named(name, o) {
 		e.sendManifest(w, r, o)
-	case err == nil || errors.Is(err, fs.ErrNotExist):
+		return
+	}
+	e.denyManifest(w, key, err)
+}
+
+// denyManifest says why there is no manifest, or not yet.
+func (e *Edge) denyManifest(w http.ResponseWriter, key string, err error) {
+	later := func(text string) {
+		w.Header().Set("Retry-After", manifestRetry)
+		fail(w, http.StatusServiceUnavailable, text)
+	}
+	switch {
+	case err == nil:
 		fail(w, http.StatusNotFound, "no manifest of this version: the object has changed; get it again")
-	case errors.Is(err, context.DeadlineExceeded):
-		w.Header().Set("Retry-After", manifestRetry)
-		fail(w, http.StatusServiceUnavailable, "the manifest is being made: ask again in a moment")
-	case errors.Is(err, filehash.ErrChanged):
-		w.Header().Set("Retry-After", manifestRetry)
-		fail(w, http.StatusServiceUnavailable, "the file is being written to: ask again when it stands still")
+	case errors.Is(err, errNoManifest):
+		fail(w, http.StatusNotFound, "no manifest: this edge does not store this object; download it without peers")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		later("the manifest is being made: ask again in a moment")
+	case errors.Is(err, errMoving):
+		later("the object is being written to: ask again when it stands still")
 	default:
 		e.log.Warn("no manifest", "key", key, "error", err)
-		w.Header().Set("Retry-After", manifestRetry)
-		fail(w, http.StatusServiceUnavailable, "the manifest cannot be made now: ask again in a moment")
+		later("the manifest cannot be made now: ask again in a moment")
 	}
 }
 

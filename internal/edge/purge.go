@@ -23,11 +23,7 @@ func (e *Edge) servePurge(w http.ResponseWriter, r *http.Request) {
 	if !e.admin(w, r) {
 		return
 	}
-	pattern := r.URL.EscapedPath()
-	if r.URL.RawQuery != "" {
-		pattern += "?" + r.URL.RawQuery
-	}
-	e.purge(w, []string{pattern})
+	e.purge(w, []string{keyOf(r.URL)})
 }
 
 // servePurges answers a POST with a list.

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/tandem-cdn/tandem/internal/edge/dir"
+	"github.com/tandem-cdn/tandem/internal/filehash"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
@@ -18,18 +20,26 @@ type source interface {
 	http.Handler
 	// lookup returns the present version without waiting for anything.
 	lookup(key string) (object, bool)
-	// wait returns the present version with its manifest, once that is made.
+	// wait returns the present version with its manifest, once that is made. Its
+	// errors wrap errNoManifest or errMoving where that is the cause.
 	wait(ctx context.Context, key string) (object, error)
 	// purge forgets what is stored of a key, or of all keys that begin with what
 	// stands before a final "*".
 	purge(pattern string) (int, error)
 }
 
+// Errors of source.wait.
+var (
+	errNoManifest = errors.New("there is no manifest")
+	errMoving     = errors.New("the object is being changed")
+)
+
 // object is one version of the content of one URL.
 type object struct {
 	key      string
 	etag     string
-	size     int64
+	size     int64              // bytes, -1 while not known
+	private  bool               // not to be shared
 	manifest *manifest.Manifest // nil until known
 }
 
@@ -46,7 +56,7 @@ func decoded(key string) (string, error) {
 	path, _, _ := strings.Cut(key, "?")
 	path, err := url.PathUnescape(path)
 	if err != nil {
-		return "", fmt.Errorf("path %.200q: %w", key, fs.ErrNotExist)
+		return "", fmt.Errorf("path %.200q: %w", key, errNoManifest)
 	}
 	return path, nil
 }
@@ -66,6 +76,12 @@ func (d dirSource) wait(ctx context.Context, key string) (object, error) {
 		return object{}, err
 	}
 	v, err := d.Manifest(ctx, path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return object{}, fmt.Errorf("%w: %w", errNoManifest, err)
+	case errors.Is(err, filehash.ErrChanged):
+		return object{}, fmt.Errorf("%w: %w", errMoving, err)
+	}
 	return ofDir(v), err
 }
 
@@ -75,4 +91,16 @@ func (d dirSource) purge(pattern string) (int, error) {
 		return 0, err
 	}
 	return d.Purge(path)
+}
+
+// keyOf is the key of an object's URL.
+func keyOf(u *url.URL) string {
+	key := u.EscapedPath()
+	if key == "" {
+		key = "/"
+	}
+	if u.RawQuery != "" || u.ForceQuery {
+		key += "?" + u.RawQuery
+	}
+	return key
 }

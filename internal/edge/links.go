@@ -1,0 +1,59 @@
+package edge
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+// addLinks adds the Link fields (RFC 8288) of a shared object: to its manifest,
+// and to its copies on mirrors (RFC 6249). A link to the manifest of an edge
+// behind this one goes: clients trust the keys of the host they talk to.
+func (e *Edge) addLinks(h http.Header, o object) {
+	var kept []string
+	for _, field := range h.Values("Link") {
+		for _, l := range splitLinks(field) {
+			if !strings.Contains(l, wire.ManifestType) {
+				kept = append(kept, l)
+			}
+		}
+	}
+	kept = append(kept, fmt.Sprintf("<%s>; rel=%q; type=%q",
+		linkTo(manifestPrefix+e.signer.name(o)+o.key), "describedby", wire.ManifestType))
+	for _, m := range e.cfg.Mirrors {
+		kept = append(kept, fmt.Sprintf("<%s>; rel=%q", linkTo(strings.TrimSuffix(m, "/")+o.key), "duplicate"))
+	}
+	h["Link"] = kept
+}
+
+// linkTo escapes what a request line may hold and a Link field may not.
+func linkTo(s string) string {
+	return strings.NewReplacer("<", "%3C", ">", "%3E", `"`, "%22").Replace(s)
+}
+
+// splitLinks cuts a field at the commas that stand between links.
+func splitLinks(field string) []string {
+	var links []string
+	begin, in := 0, byte(0) // in is what ends the URL or string that we are in
+	for i := range len(field) {
+		switch c := field[i]; {
+		case in != 0:
+			if c == in && (c != '"' || field[i-1] != '\\') {
+				in = 0
+			}
+		case c == '<':
+			in = '>'
+		case c == '"':
+			in = '"'
+		case c == ',':
+			links = append(links, strings.TrimSpace(field[begin:i]))
+			begin = i + 1
+		}
+	}
+	if last := strings.TrimSpace(field[begin:]); last != "" {
+		links = append(links, last)
+	}
+	return links
+}
