@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
@@ -20,37 +21,70 @@ func FetchWellKnown(ctx context.Context, hc *http.Client, base string) (*wire.We
 		return nil, fmt.Errorf("well-known document of %s: %w", base, err)
 	}
 	b, at, err := do(hc, req, wire.MaxWellKnown)
+	if err == nil && req.URL.Scheme == "https" && at.Scheme != "https" {
+		// It names the keys that everything else is checked with.
+		err = fmt.Errorf("redirected to %s, which is not secure", at.Redacted())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("well-known document of %s: %w", base, err)
 	}
 	w, err := wire.ParseWellKnown(b)
+	if err == nil {
+		err = absolute(w, at)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", base, err)
-	}
-	for i, c := range w.Control {
-		if w.Control[i], err = resolve(at, c, true); err != nil {
-			return nil, fmt.Errorf("%s: control: %w", base, err)
-		}
-	}
-	if w.Grants, err = resolve(at, w.Grants, false); err != nil {
-		return nil, fmt.Errorf("%s: grants: %w", base, err)
 	}
 	return w, nil
 }
 
-// resolve makes ref absolute, and a WebSocket URL where wanted.
-func resolve(at *url.URL, ref string, ws bool) (string, error) {
+// pathPlace stands for the path in the template of manifests, whose braces a URL
+// would escape.
+const pathPlace, pathToken = "{path}", "-tandem-path-"
+
+// absolute resolves the URLs of a document that came from at.
+func absolute(w *wire.WellKnown, at *url.URL) (err error) {
+	for i, c := range w.Control {
+		if w.Control[i], err = resolve(at, c, "ws"); err != nil {
+			return fmt.Errorf("control: %w", err)
+		}
+	}
+	for i, m := range w.Mirrors {
+		if w.Mirrors[i], err = resolve(at, m, "http"); err != nil {
+			return fmt.Errorf("mirror: %w", err)
+		}
+	}
+	if w.Grants != "" {
+		if w.Grants, err = resolve(at, w.Grants, "http"); err != nil {
+			return fmt.Errorf("grants: %w", err)
+		}
+	}
+	if w.Manifests != "" {
+		m, err := resolve(at, strings.Replace(w.Manifests, pathPlace, pathToken, 1), "http")
+		if err != nil {
+			return fmt.Errorf("manifests: %w", err)
+		}
+		w.Manifests = strings.Replace(m, pathToken, pathPlace, 1)
+	}
+	return nil
+}
+
+// resolve makes ref absolute, with the scheme http or ws, or its secure form.
+func resolve(at *url.URL, ref, scheme string) (string, error) {
 	u, err := at.Parse(ref)
 	if err != nil {
 		return "", err
 	}
-	if ws {
-		switch u.Scheme {
-		case "http":
-			u.Scheme = "ws"
-		case "https":
-			u.Scheme = "wss"
-		}
+	switch u.Scheme {
+	case "http", "ws":
+		u.Scheme = scheme
+	case "https", "wss":
+		u.Scheme = scheme + "s"
+	default:
+		return "", fmt.Errorf("%s: want a URL of HTTP or WebSocket", u.Redacted())
+	}
+	if u.Host == "" {
+		return "", fmt.Errorf("%s: no host", u.Redacted())
 	}
 	return u.String(), nil
 }

@@ -8,27 +8,38 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/coder/websocket"
+	"golang.org/x/time/rate"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 const (
-	// minPause and maxPause bound the wait before the next try to connect.
+	// minPause and maxPause bound the wait before the next try to connect,
+	// maxRetry the wait that control may ask for.
 	minPause, maxPause = time.Second, time.Minute
+	maxRetry           = 10 * time.Minute
 	// loginWithin bounds connecting and logging in.
 	loginWithin = 15 * time.Second
 	writeWithin = 10 * time.Second
 	pingEvery   = 30 * time.Second
+	// pongWithin is long: control reads a client that has much to say at
+	// messageRate, and the ping waits its turn.
+	pongWithin = 30 * time.Second
+	// messageRate and messageBurst keep below what control reads without delay.
+	messageRate, messageBurst = 40, 150
 	// maxQueue bounds the messages that wait to be written.
-	maxQueue = 1024
+	maxQueue = 4096
+	// minRefresh bounds what control may ask for.
+	minRefresh = 5 * time.Second
 )
 
 // Config is what a Session needs.
@@ -44,7 +55,11 @@ type Config struct {
 	OnWelcome func(ctx context.Context, w wire.Welcome, local netip.AddrPort)
 	// OnPeers is called with candidates; it must not block.
 	OnPeers func(wire.Peers)
-	// Acked is called when a report is on control's disk.
+	// OnError is called with what control refuses, such as a join whose grant has
+	// run out; it must not block.
+	OnError func(wire.Error)
+	// Acked is called when control needs a report no more: it is on control's
+	// disk, or refused for good.
 	Acked func(id string)
 }
 
@@ -55,11 +70,13 @@ type Session struct {
 
 	mu      sync.Mutex
 	wake    chan struct{}
-	queue   []wire.Message // to be written once; lost with the connection
+	queue   []wire.Message // to be written on this connection
+	behind  bool           // the queue overflowed: all is to be said again
 	update  *wire.Update
 	joins   map[manifest.ObjectID]wire.Join
 	reports map[string]wire.Report
-	drained chan struct{} // closed and replaced when a report is acknowledged
+	later   map[string]time.Time // reports that control puts off
+	drained chan struct{}        // closed and replaced when a report is acknowledged
 	state   State
 }
 
@@ -74,9 +91,12 @@ type State struct {
 
 // New returns a session that Run connects.
 func New(cfg Config) *Session {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	return &Session{
 		cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), drained: make(chan struct{}),
-		joins: map[manifest.ObjectID]wire.Join{}, reports: map[string]wire.Report{},
+		joins: map[manifest.ObjectID]wire.Join{}, reports: map[string]wire.Report{}, later: map[string]time.Time{},
 	}
 }
 
@@ -87,17 +107,14 @@ func (s *Session) Run(ctx context.Context) error {
 		began := time.Now()
 		err := s.connect(ctx)
 		if ctx.Err() != nil {
+			s.setState(State{})
 			return ctx.Err()
 		}
 		if time.Since(began) > maxPause {
 			pause = minPause
 		}
-		s.setState(State{Since: time.Now(), Error: err.Error()})
-		wait := minPause/4 + rand.N(pause) // full jitter: a restarted control is not stormed
-		var refused *refusal
-		if errors.As(err, &refused) {
-			wait = max(wait, time.Duration(refused.said.Retry)*time.Second)
-		}
+		s.setState(State{Error: err.Error()})
+		wait := waitFor(pause, err)
 		s.log.Info("control is away", "url", s.cfg.URL, "retry_in", wait.Round(time.Millisecond), "error", err)
 		pause = min(2*pause, maxPause)
 		select {
@@ -108,11 +125,24 @@ func (s *Session) Run(ctx context.Context) error {
 	}
 }
 
-// refusal is an Error message from control during login.
+// waitFor is the pause after a connection that ended with err: any up to pause
+// (full jitter: a control that restarts is not stormed), at least what control
+// asked for, and a second so that nobody is hammered.
+func waitFor(pause time.Duration, err error) time.Duration {
+	wait := minPause/4 + rand.N(pause)
+	var refused *refusal
+	if errors.As(err, &refused) {
+		asked := min(time.Duration(refused.said.Retry)*time.Second, maxRetry)
+		wait = max(wait, asked+rand.N(pause))
+	}
+	return wait
+}
+
+// refusal is an Error message from control that the connection ended with.
 type refusal struct{ said wire.Error }
 
 func (r *refusal) Error() string {
-	return fmt.Sprintf("control refuses: %s: %s", r.said.Code, r.said.Message)
+	return fmt.Sprintf("control refuses: %s: %.200s", r.said.Code, r.said.Message)
 }
 
 // connect runs one connection to its end.
@@ -126,58 +156,41 @@ func (s *Session) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect to control: %w", err)
 	}
-	defer ws.CloseNow()
+	defer func() { _ = ws.CloseNow() }() // the connection is over
 	ws.SetReadLimit(wire.MaxControlMessage)
 	welcome, err := s.login(lctx, ws)
 	if err != nil {
 		return fmt.Errorf("log in to control: %w", err)
 	}
-	s.setState(State{Connected: true, Since: time.Now(), You: welcome.You})
+	s.begin(welcome)
 	s.log.Debug("logged in to control", "url", s.cfg.URL, "session", welcome.Session, "you", welcome.You)
-	s.replay()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 	if s.cfg.OnWelcome != nil {
 		wg.Go(func() { s.cfg.OnWelcome(ctx, *welcome, local) })
 	}
-	wg.Go(func() { s.write(ctx, cancel, ws, welcome.Refresh) })
+	wg.Go(func() { s.write(ctx, cancel, ws, time.Duration(welcome.Refresh)*time.Second) })
 	return s.read(ctx, ws)
 }
 
 func (s *Session) dial(ctx context.Context, local *netip.AddrPort) (*websocket.Conn, error) {
-	hc := s.client(func(c net.Conn) {
-		if a, err := netip.ParseAddrPort(c.LocalAddr().String()); err == nil {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+		if a, err := netip.ParseAddrPort(i.Conn.LocalAddr().String()); err == nil {
 			*local = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 		}
-	})
-	ws, resp, err := websocket.Dial(ctx, s.cfg.URL, &websocket.DialOptions{HTTPClient: hc})
-	if resp != nil && resp.Body != nil {
+	}})
+	ws, resp, err := websocket.Dial(ctx, s.cfg.URL, &websocket.DialOptions{HTTPClient: s.cfg.HTTP})
+	if err == nil || resp == nil {
+		return ws, err
+	}
+	if resp.Body != nil {
 		resp.Body.Close()
 	}
-	return ws, err
-}
-
-// client is the configured HTTP client with a hook that sees the connection.
-func (s *Session) client(see func(net.Conn)) *http.Client {
-	t, ok := s.cfg.HTTP.Transport.(*http.Transport)
-	if !ok {
-		return s.cfg.HTTP
+	if retry, e := strconv.Atoi(resp.Header.Get("Retry-After")); e == nil && retry > 0 {
+		return nil, &refusal{said: wire.Error{Code: wire.CodeOverload, Message: resp.Status, Retry: retry}}
 	}
-	t = t.Clone()
-	t.DisableKeepAlives = true
-	dial := t.DialContext
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := dial(ctx, network, addr)
-		if err == nil {
-			see(c)
-		}
-		return c, err
-	}
-	return &http.Client{Transport: t}
+	return nil, err
 }
 
 func (s *Session) login(ctx context.Context, ws *websocket.Conn) (*wire.Welcome, error) {
@@ -230,48 +243,26 @@ func send(ctx context.Context, ws *websocket.Conn, m wire.Message) error {
 	return ws.Write(ctx, websocket.MessageText, b)
 }
 
-// replay queues what the session stands for, for a control that may know nothing.
-func (s *Session) replay() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.queue = nil
-	if s.update != nil {
-		s.put(wire.Message{Type: wire.MsgUpdate, Update: s.update})
-	}
-	s.putJoins()
-	for _, r := range s.reports {
-		s.put(wire.Message{Type: wire.MsgReport, Report: &r})
-	}
-}
-
-func (s *Session) putJoins() {
-	for _, j := range s.joins {
-		s.put(wire.Message{Type: wire.MsgJoin, Join: &j})
-	}
-}
-
-// put queues a message; the caller holds the mutex.
-func (s *Session) put(m wire.Message) {
-	if len(s.queue) >= maxQueue {
-		s.queue = s.queue[1:]
-	}
-	s.queue = append(s.queue, m)
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// write writes what is queued, repeats the joins every refresh seconds and pings.
-func (s *Session) write(ctx context.Context, cancel context.CancelFunc, ws *websocket.Conn, refresh int) {
+// write writes what is queued, at a pace that control reads, repeats the joins
+// every refresh and pings.
+func (s *Session) write(ctx context.Context, cancel context.CancelFunc, ws *websocket.Conn, refresh time.Duration) {
+	var pings sync.WaitGroup
+	defer pings.Wait()
 	defer cancel()
-	again := time.NewTicker(max(time.Duration(refresh)*time.Second, 5*time.Second))
+	pace := rate.NewLimiter(messageRate, messageBurst)
+	again := time.NewTicker(max(refresh, minRefresh))
 	defer again.Stop()
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
+	due := time.NewTicker(time.Second)
+	defer due.Stop()
 	for {
 		for m, ok := s.next(); ok; m, ok = s.next() {
-			if err := send(ctx, ws, m); err != nil {
+			err := pace.Wait(ctx)
+			if err == nil {
+				err = send(ctx, ws, m)
+			}
+			if err != nil {
 				s.log.Debug("message to control lost", "type", m.Type, "error", err)
 				return
 			}
@@ -281,45 +272,44 @@ func (s *Session) write(ctx context.Context, cancel context.CancelFunc, ws *webs
 			return
 		case <-s.wake:
 		case <-again.C:
-			s.mu.Lock()
-			s.putJoins()
-			s.mu.Unlock()
+			s.renew()
+		case now := <-due.C:
+			s.putDue(now)
 		case <-ping.C:
-			pctx, done := context.WithTimeout(ctx, writeWithin)
-			err := ws.Ping(pctx)
-			done()
-			if err != nil {
-				s.log.Debug("control does not answer a ping", "error", err)
-				return
-			}
+			pings.Go(func() {
+				pctx, done := context.WithTimeout(ctx, pongWithin)
+				defer done()
+				if err := ws.Ping(pctx); err != nil {
+					s.log.Debug("control does not answer a ping", "error", err)
+					cancel()
+				}
+			})
 		}
 	}
 }
 
-func (s *Session) next() (wire.Message, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.queue) == 0 {
-		return wire.Message{}, false
-	}
-	m := s.queue[0]
-	s.queue = s.queue[1:]
-	return m, true
-}
-
+// read handles what control says until the connection ends.
 func (s *Session) read(ctx context.Context, ws *websocket.Conn) error {
+	var last *refusal // what control said before it closed the connection
 	for {
 		m, err := receive(ctx, ws)
-		if err != nil {
+		switch {
+		case err != nil && last != nil:
+			return fmt.Errorf("session ended: %w: %w", last, err)
+		case err != nil:
 			return fmt.Errorf("read from control: %w", err)
 		}
+		last = nil
 		switch {
 		case m.Peers != nil:
-			s.cfg.OnPeers(*m.Peers)
+			if s.cfg.OnPeers != nil {
+				s.cfg.OnPeers(*m.Peers)
+			}
 		case m.Ack != nil:
 			s.acked(m.Ack.ID)
 		case m.Error != nil:
-			s.log.Warn("control refuses a message", "code", m.Error.Code, "message", m.Error.Message)
+			last = &refusal{said: *m.Error}
+			s.log.Warn("control refuses a message", "code", m.Error.Code, "error", last)
 			s.refused(m.Error)
 		}
 	}
