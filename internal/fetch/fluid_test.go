@@ -21,6 +21,7 @@ type fluid struct {
 	clients []*fluidClient
 	edgeTx  float64 // bytes the edge has sent
 	slots   int
+	trace   int
 }
 
 type fluidClient struct {
@@ -37,6 +38,7 @@ type fluidClient struct {
 	fromPeer int64
 	serve    []*flow // requests of others, in order of arrival
 	edge     map[int]*flow
+	due      bool // something has arrived
 }
 
 type flow struct {
@@ -50,7 +52,7 @@ type flow struct {
 }
 
 func newFluid(t testing.TB, size int64, edgeUp float64, slots int) *fluid {
-	return &fluid{t: t, size: size, piece: manifest.PieceSizeFor(size), edgeUp: edgeUp, delay: 2 * time.Millisecond, slots: slots}
+	return &fluid{t: t, size: size, piece: manifest.PieceSizeFor(size), edgeUp: edgeUp, delay: 2 * time.Millisecond, slots: slots, trace: -1}
 }
 
 func (f *fluid) add(up, down float64, uploads bool, start time.Duration) *fluidClient {
@@ -73,7 +75,8 @@ func (f *fluid) run(limit time.Duration) {
 			return
 		}
 		for _, c := range f.clients {
-			if c.started && !c.gone && c.done == 0 && (now/step)%5 == 0 {
+			if c.started && !c.gone && c.done == 0 && (c.due || (now/step)%5 == 0) {
+				c.due = false
 				f.act(c, now)
 			}
 		}
@@ -121,7 +124,12 @@ func (f *fluid) link(now time.Duration, c, o *fluidClient) {
 }
 
 func (f *fluid) act(c *fluidClient, now time.Duration) {
-	for _, a := range c.plan.Tick(now - c.start) {
+	acts := c.plan.Tick(now - c.start)
+	if c.id == f.trace {
+		p := c.plan
+		f.t.Log(now, "left", p.left/65536, "all", int(p.fromAll.rate(now)/1000), "edge", int(p.edge.rate.rate(now)/1000), "full", int(p.edge.full/1000), "best", int(p.top.value()/1000), "pace", int(p.yield.pace/1000), "tok", int(p.yield.tokens), "behind", p.behind(now), "reqs", len(p.edge.reqs), acts)
+	}
+	for _, a := range acts {
 		switch a := a.(type) {
 		case AskPeer:
 			o := f.clients[a.Peer]
@@ -199,6 +207,7 @@ func (f *fluid) progress(fl *flow, n float64, now time.Duration) {
 		return
 	}
 	isNew := false
+	c.due = true
 	size := c.plan.pieceLen(fl.piece)
 	if fl.src == nil {
 		if isNew = c.plan.EdgePiece(fl.req, fl.piece); isNew {
@@ -214,6 +223,7 @@ func (f *fluid) progress(fl *flow, n float64, now time.Duration) {
 		for _, o := range f.clients {
 			if o.started && o != c && !o.gone && o.done == 0 {
 				o.plan.PeerHas(PeerID(c.id), fl.piece)
+				o.due = true
 			}
 		}
 	}

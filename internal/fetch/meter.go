@@ -16,6 +16,8 @@ func newMeter(window time.Duration, slots int) *meter {
 	return &meter{slot: window / time.Duration(slots), sum: make([]int64, slots)}
 }
 
+func (m *meter) window() time.Duration { return m.slot * time.Duration(len(m.sum)) }
+
 func (m *meter) advance(now time.Duration) {
 	n := int64(now / m.slot)
 	if !m.any {

@@ -40,9 +40,11 @@ type edgeState struct {
 	rate   *meter
 	full   float64 // rate that the edge alone would give, bytes per second
 	fullAt time.Duration
-	failed int
-	retry  time.Duration // not asked before then
-	ttfb   time.Duration
+	// freeFrom is since when requests have run without pause and unpaced.
+	freeFrom time.Duration
+	failed   int
+	retry    time.Duration // not asked before then
+	ttfb     time.Duration
 }
 
 func newEdgeState() edgeState {
@@ -114,18 +116,22 @@ func (p *Plan) EdgeFailures() int { return p.edge.failed }
 // paced: what it gives now or, if most of what arrives is from it, everything
 // that arrives, since the peers then only take its place on the downlink.
 func (p *Plan) measureEdge(now time.Duration, free bool) {
-	if !free || now < measureFrom || now-p.edge.fullAt < measureEvery {
-		return
+	e := &p.edge
+	if !free || len(e.reqs) == 0 {
+		e.freeFrom = now
 	}
-	r, all := p.edge.rate.rate(now), p.fromAll.rate(now)
+	r, all := e.rate.rate(now), p.fromAll.rate(now)
 	if r > all/2 {
 		r = all
 	}
-	p.edge.fullAt = now
-	if p.edge.full == 0 {
-		p.edge.full = r
+	switch {
+	case now < measureFrom:
+	case r > e.full:
+		e.full = r
+	case now-e.freeFrom >= e.rate.window() && now-e.fullAt >= measureEvery:
+		e.fullAt = now
+		e.full += (r - e.full) / 4
 	}
-	p.edge.full += (r - p.edge.full) / 4
 }
 
 // behind reports whether, going on as now, the download would end later than the
@@ -169,9 +175,9 @@ func (p *Plan) askEdge(now time.Duration) {
 		if i < 0 {
 			return
 		}
-		count := 1
-		if free {
-			count = p.runFrom(i, now)
+		count := p.runFrom(i, now)
+		if !free {
+			count = min(count, int(p.yield.tokens/float64(p.cfg.PieceSize)))
 		}
 		p.yield.tokens = max(0, p.yield.tokens-float64(count)*float64(p.cfg.PieceSize))
 		p.request(i, count, false)
@@ -288,7 +294,7 @@ func (p *Plan) pickEdge(free bool) int {
 	if found >= 0 && (free || p.yield.pace > backupPace*p.top.value()) {
 		return found
 	}
-	if absent && !free {
+	if absent && !free && p.yield.pace <= backupPace*p.top.value() {
 		return -1
 	}
 	return p.rarest(func(int) bool { return true })

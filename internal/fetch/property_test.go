@@ -1,0 +1,77 @@
+package fetch
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// network draws a crowd: links, arrivals, who uploads, who leaves when.
+type network struct {
+	size    int64
+	edge    float64
+	clients []drawn
+	slots   int
+}
+
+type drawn struct {
+	up, down     float64
+	uploads      bool
+	start, leave time.Duration
+}
+
+func drawNetwork(t *rapid.T) network {
+	n := network{
+		size:  rapid.Int64Range(1<<20, 24<<20).Draw(t, "size"),
+		edge:  rapid.SampledFrom([]float64{20, 50, 200, 5000}).Draw(t, "edge Mbit/s"),
+		slots: rapid.SampledFrom([]int{4, 16}).Draw(t, "slots"),
+	}
+	for range rapid.IntRange(1, 12).Draw(t, "clients") {
+		down := rapid.SampledFrom([]float64{10, 20, 50, 100}).Draw(t, "down Mbit/s")
+		c := drawn{
+			down: down, up: down * rapid.SampledFrom([]float64{0.1, 0.25, 1}).Draw(t, "up/down"),
+			uploads: rapid.IntRange(0, 3).Draw(t, "uploads") > 0,
+			start:   time.Duration(rapid.IntRange(0, 50).Draw(t, "start")) * 100 * time.Millisecond,
+		}
+		if rapid.IntRange(0, 5).Draw(t, "leaves") == 0 {
+			c.leave = c.start + time.Duration(rapid.IntRange(1, 100).Draw(t, "stays"))*100*time.Millisecond
+		}
+		n.clients = append(n.clients, c)
+	}
+	return n
+}
+
+// simulate runs the network; alone has nobody upload.
+func (n network) simulate(t testing.TB, alone bool) *fluid {
+	f := newFluid(t, n.size, n.edge*mbit, n.slots)
+	for _, c := range n.clients {
+		f.add(c.up*mbit, c.down*mbit, c.uploads && !alone, c.start).leave = c.leave
+	}
+	f.run(20 * time.Minute)
+	return f
+}
+
+// TestNeverSlowerThanTheEdgeAlone compares every client's time with the time the
+// same client takes when nobody shares, on random networks with churn.
+func TestNeverSlowerThanTheEdgeAlone(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		n := drawNetwork(rt)
+		with, without := n.simulate(t, false), n.simulate(t, true)
+		for i, c := range with.clients {
+			alone := without.clients[i].done
+			if c.gone || alone == 0 {
+				continue // it left before it was done, in one of the two worlds
+			}
+			if c.done == 0 {
+				rt.Fatalf("client %d never finished", i)
+			}
+			if most := alone*108/100 + 1200*time.Millisecond; c.done > most {
+				rt.Errorf("client %d took %v, alone %v: more than %v", i, c.done, alone, most)
+			}
+			if waste := float64(c.plan.Wasted()); waste > 0.03*float64(n.size)+8*float64(with.piece) {
+				rt.Errorf("client %d wasted %.0f of %d bytes", i, waste, n.size)
+			}
+		}
+	})
+}
