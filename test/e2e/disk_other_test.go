@@ -1,0 +1,14 @@
+//go:build !unix
+
+package e2e
+
+import "os"
+
+// allocated is how many bytes a file has, 0 if there is none.
+func allocated(path string) int64 {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return fi.Size()
+}
