@@ -258,7 +258,8 @@ func (s *session) write(ctx context.Context) {
 func (s *session) goodbye() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
 	defer cancel()
-	defer time.AfterFunc(closeWithin, s.conn.Abort).Stop()
+	// Close waits for the client's goodbye; the end of the reader ends the wait.
+	defer time.AfterFunc(closeWithin, func() { s.cancel(errSilent) }).Stop()
 	for {
 		select {
 		case b := <-s.out:
