@@ -204,3 +204,28 @@ func TestReadOnlyDirectory(t *testing.T) {
 	_, err := Create(Target{Path: filepath.Join(dir, "file")}, s, meta)
 	wantErr(t, err, ErrReadOnly)
 }
+
+// In a directory like /tmp, others may have left files for us to trip over.
+func TestFilesOfOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("giving a file to another user needs root")
+	}
+	data, s := content(t, 2*piece, 1)
+	for _, suffix := range []string{PartSuffix, StateSuffix} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "file")
+		f := create(t, path, s)
+		write(t, f, data, 0)
+		f.Close()
+		if err := os.Chown(path+suffix, 12345, 12345); err != nil {
+			t.Fatal(err)
+		}
+		// Where only we can put files, somebody has arranged it so.
+		mustResume(t, path).File.Close()
+		if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Resume(t.Context(), Target{Path: path}, meta)
+		wantErr(t, err, ErrDamaged)
+	}
+}

@@ -363,7 +363,13 @@ func TestResumePromotion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for cut := len(head); cut <= len(state); cut++ {
+	var step int
+	for cut := len(head); cut <= len(state); cut += step {
+		if cut > len(head)+2*markSize && cut < len(state)-s.NumPieces() {
+			step = min(41, len(state)-s.NumPieces()-cut) // inside the manifest it is all the same
+		} else {
+			step = 1
+		}
 		if err := os.WriteFile(path+StateSuffix, state[:cut], 0o600); err != nil {
 			t.Fatal(err)
 		}

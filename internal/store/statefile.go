@@ -30,7 +30,7 @@ func lockState(path string, flags int) (*stateFile, error) {
 		if err != nil {
 			return nil, fail("open", path, err)
 		}
-		if err := lockFile(f); err != nil {
+		if err := errors.Join(ours(f), lockFile(f)); err != nil {
 			return nil, errors.Join(fail("lock", path, err), f.Close())
 		}
 		if current(f, path) {

@@ -108,8 +108,25 @@ func (p *pair) openData() error {
 	if err != nil {
 		return fail("open", path, err)
 	}
+	if err := ours(f); err != nil {
+		return errors.Join(fail("open", path, err), f.Close())
+	}
 	p.data = f
 	return nil
+}
+
+// ours refuses a file of another user in a directory where everybody can put
+// files: its owner could change it after it was verified.
+func ours(f *os.File) error {
+	fi, err := f.Stat()
+	if err != nil || ownedByUs(fi) {
+		return err
+	}
+	dir, err := os.Stat(filepath.Dir(f.Name()))
+	if err == nil && dir.Mode().Perm()&0o002 != 0 {
+		err = fmt.Errorf("%w: it belongs to another user", ErrDamaged)
+	}
+	return err
 }
 
 func (p *pair) writeAt(b []byte, off int64) (int, error) {
