@@ -31,8 +31,8 @@ type Config struct {
 
 // Common is what every command has.
 type Common struct {
-	LogLevel  string `yaml:"log-level" help:"What to log on standard error: debug, info, warn or error." enum:"debug,info,warn,error,default" default:"default" placeholder:"LEVEL"`
-	LogFormat string `yaml:"log-format" help:"Log as text or json." enum:"text,json" default:"text" placeholder:"FORMAT"`
+	LogLevel  string `yaml:"log-level" help:"What to log on standard error: debug, info, warn or error." enum:"debug,info,warn,error,default" default:"default" placeholder:"LEVEL" group:"common"`
+	LogFormat string `yaml:"log-format" help:"Log as text or json." enum:"text,json" default:"text" placeholder:"FORMAT" group:"common"`
 }
 
 // Serve is an edge in front of a directory and control, in one process.
@@ -52,7 +52,6 @@ type Edge struct {
 	Listen    string   `yaml:"listen" help:"Address for HTTP." default:":8080" placeholder:"ADDR"`
 	Data      string   `yaml:"data" help:"Directory for keys, cache and manifests." type:"path" placeholder:"DIR"`
 	CacheSize Size     `yaml:"cache-size" help:"Most bytes of the origin's content to keep on disk." default:"10G" placeholder:"SIZE"`
-	PublicURL string   `yaml:"public-url" help:"The URL by which clients know this edge, when a proxy stands in front." placeholder:"URL"`
 
 	TLS    `yaml:",inline" embed:""`
 	Policy `yaml:",inline" embed:""`
@@ -60,17 +59,21 @@ type Edge struct {
 
 // TLS is how a server proves who it is. All empty: plain HTTP.
 type TLS struct {
-	TLSCert string   `yaml:"tls-cert" help:"PEM file with the certificate chain; with --tls-key it makes the server speak HTTPS and HTTP/3." type:"path" placeholder:"FILE"`
-	TLSKey  string   `yaml:"tls-key" help:"PEM file with the certificate's key." type:"path" placeholder:"FILE"`
-	ACME    []string `yaml:"acme" help:"Host names to get certificates for from Let's Encrypt." placeholder:"HOST"`
-	DevCA   []string `yaml:"dev-ca" help:"Host names or IPs to make certificates for with a development CA in the data directory; give clients its dev-ca.pem with --ca." placeholder:"HOST"`
+	TLSCert string   `yaml:"tls-cert" name:"tls-cert" help:"PEM file with the certificate chain; with --tls-key it makes the server speak HTTPS and HTTP/3." type:"path" placeholder:"FILE"`
+	TLSKey  string   `yaml:"tls-key" name:"tls-key" help:"PEM file with the certificate's key." type:"path" placeholder:"FILE"`
+	ACME    []string `yaml:"acme" name:"acme" help:"Host names to get certificates for from Let's Encrypt." placeholder:"HOST"`
+	DevCA   []string `yaml:"dev-ca" name:"dev-ca" help:"Host names or IPs to make certificates for with a development CA in the data directory; give clients its dev-ca.pem with --ca." placeholder:"HOST"`
 }
 
 // Policy is what a publisher decides about its objects.
 type Policy struct {
-	P2P     string   `yaml:"p2p" help:"Who may share with whom: on, same-country, lan or off." enum:"on,same-country,lan,off" default:"on" placeholder:"POLICY"`
-	Mirrors []string `yaml:"mirrors" help:"Base URLs of servers with the same content." placeholder:"URL"`
-	URLKeys []string `yaml:"url-keys" help:"JWKS files whose keys sign URLs (RFC 9246); with them unsigned URLs are refused." type:"path" placeholder:"FILE"`
+	P2P            string   `yaml:"p2p" name:"p2p" help:"Who may share with whom: on, same-country, lan or off." enum:"on,same-country,lan,off" default:"on" placeholder:"POLICY"`
+	Mirrors        []string `yaml:"mirrors" help:"Base URLs of servers with the same content." placeholder:"URL"`
+	URLKeys        []string `yaml:"url-keys" name:"url-keys" help:"JWKS files whose keys sign URLs (RFC 9246); with them unsigned URLs are refused." type:"existingfile" placeholder:"FILE"`
+	URLAudience    string   `yaml:"url-audience" name:"url-audience" help:"The name of this edge in the claim aud of signed URLs." placeholder:"NAME"`
+	PublicURL      string   `yaml:"public-url" name:"public-url" help:"Scheme and host by which clients know this edge, when a proxy stands in front." placeholder:"URL"`
+	AllowOrigin    string   `yaml:"allow-origin" help:"Web origin whose pages may read the objects; * for any." placeholder:"ORIGIN"`
+	AdminTokenFile string   `yaml:"admin-token-file" help:"File with the bearer token for purging; without it nobody may." type:"existingfile" placeholder:"FILE"`
 }
 
 // Control is a node of the control plane.
@@ -84,23 +87,30 @@ type Control struct {
 
 // Cell is what control needs beside an address.
 type Cell struct {
-	STUN       []string `yaml:"stun" help:"The two UDP addresses of the STUN service; free ports unless set, which a firewall needs." placeholder:"ADDR"`
-	GeoCountry string   `yaml:"geo-country" help:"MMDB file that tells countries by IP." type:"path" placeholder:"FILE"`
-	GeoASN     string   `yaml:"geo-asn" help:"MMDB file that tells networks (ASN) by IP." type:"path" placeholder:"FILE"`
-	Behind     []string `yaml:"behind" help:"Networks of proxies whose X-Forwarded-For is believed." placeholder:"CIDR"`
+	STUN           []string `yaml:"stun" name:"stun" help:"UDP addresses of the STUN service, two of them; unless set, the port of --listen and a free one." placeholder:"ADDR"`
+	AdvertiseSTUN  []string `yaml:"advertise-stun" name:"advertise-stun" help:"What to tell clients instead, where addresses are translated." placeholder:"ADDR"`
+	CountryDB      string   `yaml:"country-db" name:"country-db" help:"MMDB file that tells countries by IP." type:"path" placeholder:"FILE"`
+	ASNDB          string   `yaml:"asn-db" name:"asn-db" help:"MMDB file that tells networks (AS) by IP." type:"path" placeholder:"FILE"`
+	TrustedProxies []string `yaml:"trusted-proxies" help:"Networks of proxies whose X-Forwarded-For is believed." placeholder:"CIDR"`
+	Operators      []string `yaml:"operators" help:"Networks that may read the status; this machine unless set." placeholder:"CIDR"`
+	Publishers     []string `yaml:"publishers" help:"Public keys (base64url) of the publishers to serve; any unless set." placeholder:"KEY"`
+	MaxSessions    int      `yaml:"max-sessions" help:"Most clients connected at once." default:"18000" placeholder:"N"`
 }
 
 // Sharing is what a client gives and takes.
 type Sharing struct {
 	Data        string `yaml:"data" help:"Directory of the client's keys, unsent reports and the agent's socket and seeds." type:"path" placeholder:"DIR"`
-	Upload      Switch `yaml:"upload" help:"Give verified pieces to other clients: on or off." default:"on" placeholder:"on|off"`
+	Upload      string `yaml:"upload" help:"Give verified pieces to other clients: on or off." enum:"on,off" default:"on" placeholder:"on|off"`
 	UploadLimit Rate   `yaml:"upload-limit" help:"Most to send, per second: 500K, 2M (1024-based bytes), 20mbit. 0 is no limit." default:"0" placeholder:"RATE"`
 	LimitRate   Rate   `yaml:"limit-rate" help:"Most to receive, per second, from edge and peers together. 0 is no limit." default:"0" placeholder:"RATE"`
 	NoP2P       bool   `yaml:"no-p2p" name:"no-p2p" help:"Use the edge alone."`
-	CA          string `yaml:"ca" name:"ca" help:"PEM file with certificates to trust beside the system's." type:"path" placeholder:"FILE"`
-	LinkTCP     string `yaml:"link-tcp" help:"TCP address for links from peers; any free port unless set." placeholder:"ADDR"`
-	LinkUDP     string `yaml:"link-udp" help:"UDP address for links from peers; any free port unless set." placeholder:"ADDR"`
+	CA          string `yaml:"ca" name:"ca" help:"PEM file with certificates to trust beside the system's." type:"existingfile" placeholder:"FILE"`
+	LinkTCP     string `yaml:"link-tcp" name:"link-tcp" help:"TCP address for links from peers; any free port unless set." placeholder:"ADDR"`
+	LinkUDP     string `yaml:"link-udp" name:"link-udp" help:"UDP address for links from peers; any free port unless set." placeholder:"ADDR"`
 }
+
+// Uploads reports whether this client gives.
+func (s Sharing) Uploads() bool { return s.Upload != "off" }
 
 // Agent is the long-running client.
 type Agent struct {
@@ -129,7 +139,7 @@ type Publish struct {
 
 // Doctor looks at this machine's network.
 type Doctor struct {
-	CA   string `yaml:"ca" name:"ca" help:"PEM file with certificates to trust beside the system's." type:"path" placeholder:"FILE"`
+	CA   string `yaml:"ca" name:"ca" help:"PEM file with certificates to trust beside the system's." type:"existingfile" placeholder:"FILE"`
 	JSON bool   `yaml:"json" name:"json" help:"Print JSON."`
 }
 

@@ -108,29 +108,3 @@ func formatBytes(n int64) string {
 	}
 	return strconv.FormatInt(n, 10) + units[i]
 }
-
-// Switch is on or off.
-type Switch bool
-
-// UnmarshalText reads on, off and the usual synonyms.
-func (s *Switch) UnmarshalText(b []byte) error {
-	switch strings.ToLower(string(b)) {
-	case "on", "yes", "true", "1":
-		*s = true
-	case "off", "no", "false", "0":
-		*s = false
-	default:
-		return fmt.Errorf("%.40q: want on or off", b)
-	}
-	return nil
-}
-
-// MarshalText writes on or off.
-func (s Switch) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-func (s Switch) String() string {
-	if s {
-		return "on"
-	}
-	return "off"
-}

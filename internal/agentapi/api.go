@@ -1,0 +1,148 @@
+package agentapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/manifest"
+)
+
+// Request asks for one download; the fields are those of [agent.Request].
+type Request struct {
+	URL       string      `json:"url"`
+	File      string      `json:"file"` // absolute
+	Resume    bool        `json:"resume,omitempty"`
+	Overwrite bool        `json:"overwrite,omitempty"`
+	Header    http.Header `json:"header,omitempty"`
+}
+
+// Event is one line of the answer to a [Request]; one field is set.
+type Event struct {
+	Progress *Transfer `json:"progress,omitempty"`
+	Result   *Transfer `json:"result,omitempty"`
+	Error    *Failure  `json:"error,omitempty"`
+}
+
+// Failure is why a download ended early.
+type Failure struct {
+	Cause   string `json:"cause"` // a key of causes, "" for any other
+	Message string `json:"message"`
+}
+
+// Transfer is a download, or a finished one that is shared.
+type Transfer struct {
+	URL       string             `json:"url"`
+	File      string             `json:"file"`
+	Size      int64              `json:"size"` // bytes, -1 while not known
+	Done      int64              `json:"done"`
+	FromEdge  int64              `json:"from_edge"`
+	FromPeers int64              `json:"from_peers"`
+	FromDisk  int64              `json:"from_disk"`
+	Wasted    int64              `json:"wasted"`
+	Peers     int                `json:"peers"`
+	Rate      int64              `json:"rate"`     // bytes per second
+	Uploaded  int64              `json:"uploaded"` // bytes
+	Seconds   float64            `json:"seconds"`
+	Object    *manifest.ObjectID `json:"object,omitempty"`
+	SHA256    *manifest.Hash     `json:"sha256,omitempty"`
+	Complete  bool               `json:"complete"`
+}
+
+// Status is what the agent does.
+type Status struct {
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	Since   time.Time `json:"since"`
+	Upload  bool      `json:"upload"`
+	// Limits in bytes per second, 0 for none.
+	UploadLimit   int64 `json:"upload_limit"`
+	DownloadLimit int64 `json:"limit_rate"`
+	// Uploaded counts the bytes given to peers since the start.
+	Uploaded  int64      `json:"uploaded"`
+	Downloads []Transfer `json:"downloads"`
+	Seeds     []Transfer `json:"seeds"`
+}
+
+func transfer(url, file string, p agent.Progress) Transfer {
+	t := Transfer{
+		URL: url, File: file, Size: p.Size, Done: p.Done, FromEdge: p.FromEdge, FromPeers: p.FromPeers,
+		FromDisk: p.FromDisk, Wasted: p.Wasted, Peers: p.Peers, Rate: p.Rate, Uploaded: p.Uploaded,
+		Seconds: p.Elapsed.Seconds(), Complete: p.Complete,
+	}
+	if p.Object != (manifest.ObjectID{}) {
+		t.Object = &p.Object
+	}
+	return t
+}
+
+func (t Transfer) progress() agent.Progress {
+	p := agent.Progress{
+		Size: t.Size, Done: t.Done, FromEdge: t.FromEdge, FromPeers: t.FromPeers, FromDisk: t.FromDisk,
+		Wasted: t.Wasted, Peers: t.Peers, Rate: t.Rate, Uploaded: t.Uploaded,
+		Elapsed: time.Duration(t.Seconds * float64(time.Second)), Complete: t.Complete,
+	}
+	if t.Object != nil {
+		p.Object = *t.Object
+	}
+	return p
+}
+
+func finished(r agent.Result) Transfer {
+	t := Transfer{
+		URL: r.URL, File: r.File, Size: r.Size, Done: r.Size, FromEdge: r.FromEdge, FromPeers: r.FromPeers,
+		FromDisk: r.FromDisk, Wasted: r.Wasted, Peers: r.Peers, Seconds: r.Elapsed.Seconds(), Complete: true,
+		SHA256: &r.SHA256,
+	}
+	if r.Object != (manifest.ObjectID{}) {
+		t.Object = &r.Object
+	}
+	return t
+}
+
+func (t Transfer) result() agent.Result {
+	r := agent.Result{
+		URL: t.URL, File: t.File, Size: t.Size, FromEdge: t.FromEdge, FromPeers: t.FromPeers,
+		FromDisk: t.FromDisk, Wasted: t.Wasted, Peers: t.Peers, Elapsed: t.progress().Elapsed,
+	}
+	if t.Object != nil {
+		r.Object = *t.Object
+	}
+	if t.SHA256 != nil {
+		r.SHA256 = *t.SHA256
+	}
+	return r
+}
+
+// causes carries errors across: the command's exit code is the same whoever did
+// the work.
+func causes() map[string]error {
+	return map[string]error{
+		"url": agent.ErrURL, "not-found": agent.ErrNotFound, "denied": agent.ErrDenied, "server": agent.ErrServer,
+		"network": agent.ErrNetwork, "tls": agent.ErrTLS, "verify": agent.ErrVerify, "changed": agent.ErrChanged,
+		"exists": agent.ErrExists, "disk": agent.ErrDisk, "interrupted": agent.ErrInterrupted,
+	}
+}
+
+func failure(err error) *Failure {
+	f := &Failure{Message: err.Error()}
+	for name, cause := range causes() {
+		if errors.Is(err, cause) {
+			f.Cause = name
+		}
+	}
+	return f
+}
+
+// Error is the other end's message.
+func (f *Failure) Error() string { return f.Message }
+
+// Unwrap is the cause, as package agent has it.
+func (f *Failure) Unwrap() error { return causes()[f.Cause] }
+
+// errorf is an error of the API itself.
+func errorf(format string, args ...any) error {
+	return fmt.Errorf("local API of the agent: "+format, args...)
+}

@@ -1,0 +1,222 @@
+package agentapi
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/agent"
+)
+
+const (
+	// discoveryFile tells commands where the agent listens.
+	discoveryFile = "agent.json"
+	// maxRequest bounds the body of a request, in bytes.
+	maxRequest = 64 << 10
+	// progressEvery is how often a download's progress is told.
+	progressEvery = 200 * time.Millisecond
+	// closeWithin is how long the answers under way may take at the end.
+	closeWithin = 3 * time.Second
+)
+
+// ErrRunning says that the data directory has an agent already.
+var ErrRunning = errors.New("an agent is running already")
+
+// Config is what a Server needs.
+type Config struct {
+	// Data is the agent's data directory.
+	Data string
+	// Listen is a loopback address.
+	Listen string
+	// Engine does the work. The server does not close it.
+	Engine *agent.Engine
+	// Info is what Status says of the agent's settings.
+	Info Status
+	// Logger receives what happens; nil discards it.
+	Logger *slog.Logger
+}
+
+// Server is the running agent's side.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	ln       net.Listener
+	token    string
+	transfer *transfers
+}
+
+// discovery is the content of agent.json.
+type discovery struct {
+	URL   string `json:"url"`
+	Token string `json:"token"`
+	PID   int    `json:"pid"`
+}
+
+// NewServer listens and shares again what earlier runs have fetched. It fails
+// with ErrRunning when another agent uses the data directory.
+func NewServer(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := loopback(cfg.Listen); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w: %w", agent.ErrDisk, err)
+	}
+	if c, err := Dial(ctx, cfg.Data); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("%s: %w", cfg.Data, ErrRunning)
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return nil, errorf("%w", err)
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Logger, ln: ln, token: rand.Text(),
+		transfer: newTransfers(cfg.Engine, filepath.Join(cfg.Data, "seeds.json"), cfg.Logger),
+	}
+	if err := s.announce(); err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return s, nil
+}
+
+// loopback refuses addresses that other machines can reach.
+func loopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return errorf("address %q: %w", addr, err)
+	}
+	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		return errorf("address %q: it must be a loopback address, such as 127.0.0.1:0", addr)
+	}
+	return nil
+}
+
+func (s *Server) path() string { return filepath.Join(s.cfg.Data, discoveryFile) }
+
+func (s *Server) announce() error {
+	b, err := json.Marshal(discovery{URL: s.URL(), Token: s.token, PID: os.Getpid()})
+	if err != nil {
+		return errorf("%w", err)
+	}
+	return replace(s.path(), b)
+}
+
+// URL is where the API is.
+func (s *Server) URL() string { return "http://" + s.ln.Addr().String() }
+
+// Run shares and serves until ctx ends, then stops the downloads, which stay
+// resumable, and the sharing.
+func (s *Server) Run(ctx context.Context) error {
+	defer os.Remove(s.path())
+	s.transfer.restore(ctx)
+	srv := &http.Server{
+		Handler: s.Handler(), ReadHeaderTimeout: 5 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- srv.Serve(s.ln) }()
+	var err error
+	select {
+	case <-ctx.Done():
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
+		defer cancel()
+		if srv.Shutdown(drain) != nil {
+			_ = srv.Close() // cuts what is left
+		}
+		if err := <-stopped; !errors.Is(err, http.ErrServerClosed) {
+			s.log.Warn("local API ended badly", "error", err)
+		}
+	case err = <-stopped:
+		err = errorf("%w", err)
+	}
+	return errors.Join(err, s.transfer.close())
+}
+
+// Handler is the API behind its guards.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", s.status)
+	mux.HandleFunc("POST /v1/downloads", s.download)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if status, why := s.refuse(r); status != 0 {
+			http.Error(w, why, status)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// refuse finds what is wrong with a request that a web page may have caused.
+func (s *Server) refuse(r *http.Request) (status int, why string) {
+	host, port, err := net.SplitHostPort(r.Host)
+	_, own, _ := net.SplitHostPort(s.ln.Addr().String())
+	ip, ipErr := netip.ParseAddr(host)
+	if err != nil || port != own || host != "localhost" && (ipErr != nil || !ip.IsLoopback()) {
+		return http.StatusMisdirectedRequest, "unknown host"
+	}
+	if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+		return http.StatusForbidden, "not for web pages"
+	}
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok || subtle.ConstantTimeCompare([]byte(token), []byte(s.token)) != 1 {
+		return http.StatusUnauthorized, "the token is in " + discoveryFile + " of the agent's data directory"
+	}
+	return 0, ""
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	st := s.cfg.Info
+	st.PID = os.Getpid()
+	st.Downloads, st.Seeds = s.transfer.list()
+	for _, t := range st.Seeds {
+		st.Uploaded += t.Uploaded
+	}
+	for _, t := range st.Downloads {
+		st.Uploaded += t.Uploaded
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(st) // the client went away
+}
+
+func (s *Server) download(w http.ResponseWriter, r *http.Request) {
+	var req Request
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&req); err != nil {
+		http.Error(w, "request: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if !filepath.IsAbs(req.File) {
+		http.Error(w, "request: file must be an absolute path", http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	enc, flush := json.NewEncoder(w), http.NewResponseController(w)
+	send := func(e Event) {
+		// When the client is gone, the request's context ends the download.
+		_ = enc.Encode(e)
+		_ = flush.Flush()
+	}
+	result, err := s.transfer.run(r.Context(), req, func(t Transfer) { send(Event{Progress: &t}) })
+	if err != nil {
+		send(Event{Error: failure(err)})
+		return
+	}
+	t := finished(result)
+	send(Event{Result: &t})
+}

@@ -1,0 +1,231 @@
+package agentapi
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/tandem-cdn/tandem/internal/agent"
+)
+
+// maxSeeds bounds how many finished downloads are shared; the oldest go first.
+const maxSeeds = 1000
+
+// seed is an element of seeds.json.
+type seed struct {
+	URL    string      `json:"url"`
+	File   string      `json:"file"`
+	Header http.Header `json:"header,omitempty"` // for its next manifest and grant
+}
+
+// entry is a download that runs, or a finished one that is shared.
+type entry struct {
+	seq int
+	seed
+	dl *agent.Download
+}
+
+// transfers are the agent's downloads and seeds, by file.
+type transfers struct {
+	engine *agent.Engine
+	path   string // of the list of seeds
+	log    *slog.Logger
+
+	restoring sync.WaitGroup
+
+	mu      sync.Mutex
+	seq     int
+	running map[string]*entry
+	seeds   map[string]*entry
+}
+
+func newTransfers(e *agent.Engine, path string, log *slog.Logger) *transfers {
+	return &transfers{engine: e, path: path, log: log, running: map[string]*entry{}, seeds: map[string]*entry{}}
+}
+
+// run downloads and, when that is done, shares. When ctx ends before, the
+// download is stopped and stays resumable.
+func (t *transfers) run(ctx context.Context, req Request, report func(Transfer)) (agent.Result, error) {
+	e, err := t.begin(ctx, req)
+	if err != nil {
+		return agent.Result{}, err
+	}
+	for {
+		tick, cancel := context.WithTimeout(ctx, progressEvery)
+		result, err := e.dl.Wait(tick)
+		late := tick.Err() != nil && ctx.Err() == nil && errors.Is(err, agent.ErrInterrupted)
+		cancel()
+		if late {
+			report(transfer(e.URL, e.File, e.dl.Progress()))
+			continue
+		}
+		t.end(e, err == nil)
+		return result, err
+	}
+}
+
+func (t *transfers) begin(ctx context.Context, req Request) (*entry, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.running[req.File] != nil {
+		return nil, fmt.Errorf("%s: %w: the agent is downloading to it", req.File, agent.ErrExists)
+	}
+	if old := t.seeds[req.File]; old != nil && req.Overwrite {
+		delete(t.seeds, req.File)
+		t.close1(old)
+	}
+	dl, err := t.engine.Download(ctx, agent.Request{
+		URL: req.URL, File: req.File, Resume: req.Resume, Overwrite: req.Overwrite, Header: req.Header,
+	})
+	if err != nil {
+		return nil, err
+	}
+	e := t.entry(seed{URL: req.URL, File: req.File, Header: req.Header}, dl)
+	t.running[req.File] = e
+	return e, nil
+}
+
+func (t *transfers) entry(s seed, dl *agent.Download) *entry {
+	t.seq++
+	return &entry{seq: t.seq, seed: s, dl: dl}
+}
+
+// end makes a seed of a finished download and closes any other.
+func (t *transfers) end(e *entry, complete bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.running, e.File)
+	if !complete {
+		t.close1(e)
+		return
+	}
+	t.add(e)
+	if err := t.save(); err != nil {
+		t.log.Warn("list of seeds not saved", "error", err)
+	}
+}
+
+func (t *transfers) add(e *entry) {
+	t.seeds[e.File] = e
+	if len(t.seeds) > maxSeeds {
+		oldest := slices.MinFunc(values(t.seeds), func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
+		delete(t.seeds, oldest.File)
+		t.close1(oldest)
+	}
+}
+
+func (t *transfers) close1(e *entry) {
+	if err := e.dl.Close(); err != nil {
+		t.log.Warn("download not closed well", "file", e.File, "error", err)
+	}
+}
+
+// save writes the list of seeds. t.mu is held.
+func (t *transfers) save() error {
+	list := []seed{}
+	for _, e := range t.ordered(t.seeds) {
+		list = append(list, e.seed)
+	}
+	b, err := json.MarshalIndent(list, "", "  ")
+	if err != nil {
+		return fmt.Errorf("seeds: %w", err)
+	}
+	return replace(t.path, b)
+}
+
+// restore shares again what the list names, as far as it is still there.
+func (t *transfers) restore(ctx context.Context) {
+	b, err := os.ReadFile(t.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var list []seed
+	if err == nil {
+		err = json.Unmarshal(b, &list)
+	}
+	if err != nil {
+		t.log.Warn("list of seeds not read", "file", t.path, "error", err)
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range list[:min(len(list), maxSeeds)] {
+		dl, err := t.engine.Seed(ctx, agent.Request{URL: s.URL, File: s.File, Header: s.Header})
+		if err != nil {
+			t.log.Info("no longer shared", "file", s.File, "reason", err)
+			continue
+		}
+		e := t.entry(s, dl)
+		t.add(e)
+		t.restoring.Go(func() { t.watch(ctx, e) })
+	}
+}
+
+// watch takes a seed off the list when it turns out that it is gone or changed.
+func (t *transfers) watch(ctx context.Context, e *entry) {
+	_, err := e.dl.Wait(ctx)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	t.log.Info("no longer shared", "file", e.File, "reason", err)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.seeds[e.File] != e {
+		return
+	}
+	delete(t.seeds, e.File)
+	t.close1(e)
+	if err := t.save(); err != nil {
+		t.log.Warn("list of seeds not saved", "error", err)
+	}
+}
+
+// list returns what runs and what is shared, in the order they came.
+func (t *transfers) list() (downloads, seeds []Transfer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	downloads, seeds = []Transfer{}, []Transfer{}
+	for _, e := range t.ordered(t.running) {
+		downloads = append(downloads, transfer(e.URL, e.File, e.dl.Progress()))
+	}
+	for _, e := range t.ordered(t.seeds) {
+		seeds = append(seeds, transfer(e.URL, e.File, e.dl.Progress()))
+	}
+	return downloads, seeds
+}
+
+func (t *transfers) ordered(m map[string]*entry) []*entry {
+	list := values(m)
+	slices.SortFunc(list, func(a, b *entry) int { return cmp.Compare(a.seq, b.seq) })
+	return list
+}
+
+func values(m map[string]*entry) []*entry {
+	list := make([]*entry, 0, len(m))
+	for _, e := range m {
+		list = append(list, e)
+	}
+	return list
+}
+
+// close stops all and keeps the list. The context of restore has ended.
+func (t *transfers) close() error {
+	t.restoring.Wait()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var errs []error
+	for _, e := range append(values(t.running), values(t.seeds)...) {
+		errs = append(errs, e.dl.Close())
+	}
+	clear(t.running)
+	clear(t.seeds)
+	return errors.Join(errs...)
+}

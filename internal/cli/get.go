@@ -1,0 +1,258 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/agentapi"
+	"github.com/tandem-cdn/tandem/internal/config"
+	"github.com/tandem-cdn/tandem/internal/node"
+)
+
+type getCmd struct {
+	URL        []string `arg:"" help:"What to download." placeholder:"URL"`
+	Output     string   `short:"o" help:"Write to this file instead of one named after the URL; \"-\" is standard output." placeholder:"FILE"`
+	RemoteName bool     `short:"O" help:"Name the file after the URL; this is the default."`
+	Continue   bool     `short:"C" help:"Continue an interrupted download."`
+	Force      bool     `short:"f" help:"Overwrite an existing file."`
+	config.Get
+}
+
+// Help implements [kong.HelpProvider].
+func (*getCmd) Help() string {
+	return `While it runs, verified pieces are given to other clients unless --upload off says otherwise. A running agent does the work, and keeps sharing, unless --alone or a limit of this command's own is given.
+
+` + exitHelp
+}
+
+// Run implements the command.
+func (c *getCmd) Run(p *process) error {
+	if c.Data == "" {
+		c.Data = config.DataDir("get")
+	}
+	// curl has "-C -".
+	if c.Continue {
+		c.URL = withoutDash(c.URL)
+	}
+	header, err := parseHeaders(c.Header)
+	if err != nil {
+		return usage(err)
+	}
+	switch {
+	case len(c.URL) == 0:
+		return usage(errors.New("which URL?"))
+	case len(c.URL) > 1 && c.Output != "":
+		return usage(errors.New("-o names one file, but there are several URLs"))
+	case c.Output != "" && c.RemoteName:
+		return usage(errors.New("-o and -O exclude each other"))
+	}
+	return runGet(p.ctx, p, getOptions{getCmd: *c, header: header})
+}
+
+type getOptions struct {
+	getCmd
+	header http.Header
+}
+
+// download is one in this process or in the agent's.
+type download interface {
+	Progress() agent.Progress
+	Wait(ctx context.Context) (agent.Result, error)
+	Close() error
+}
+
+// downloader is this process's engine or the running agent.
+type downloader interface {
+	Download(ctx context.Context, req agent.Request) (download, error)
+	Close() error
+}
+
+func runGet(ctx context.Context, p *process, o getOptions) (err error) {
+	d, shared, err := newDownloader(ctx, p, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	var seeds []download
+	defer func() {
+		for _, s := range seeds {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	for _, u := range o.URL {
+		dl, e := getOne(ctx, p, d, o, u)
+		if dl != nil {
+			seeds = append(seeds, dl)
+		}
+		if e != nil && len(o.URL) > 1 {
+			fmt.Fprintln(p.Stderr, errorLine("get", e))
+			e = marked{e, errShown}
+		}
+		// The first error decides the exit code; the other URLs may still do.
+		err = cmp.Or(err, e)
+		if ctx.Err() != nil {
+			return err
+		}
+	}
+	if o.Linger > 0 && !shared && len(seeds) > 0 {
+		linger(ctx, p, o, seeds)
+	}
+	return err
+}
+
+// newDownloader prefers the running agent; shared says that it is the one, which
+// keeps what it fetched.
+func newDownloader(ctx context.Context, p *process, o getOptions) (d downloader, shared bool, err error) {
+	own := o.Alone || o.NoP2P || !o.Uploads() || o.UploadLimit > 0 || o.LimitRate > 0 || o.CA != "" || o.Output == "-"
+	if !own {
+		client, err := agentapi.Dial(ctx, o.Data)
+		if err == nil {
+			return remote{client}, true, nil
+		}
+		if !errors.Is(err, agentapi.ErrNoAgent) {
+			p.log.Warn("agent not usable, downloading alone", "error", err)
+		}
+	}
+	e, err := agent.New(node.EngineConfig(o.Sharing, p.env()))
+	if err != nil {
+		return nil, false, err
+	}
+	return local{e}, false, nil
+}
+
+// getOne downloads one URL and reports it. The download that it returns shares
+// what it has until it is closed.
+func getOne(ctx context.Context, p *process, d downloader, o getOptions, rawURL string) (download, error) {
+	req, name, err := request(ctx, o, rawURL)
+	if err != nil {
+		return nil, err
+	}
+	dl, err := d.Download(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	var line *progressLine
+	if !o.Quiet {
+		line = newProgressLine(p.Stderr, filepath.Base(cmp.Or(name, rawURL)))
+	}
+	result, err := follow(ctx, dl, line)
+	line.clear()
+	if err != nil {
+		if ctx.Err() != nil {
+			err = interrupted(o, rawURL, req.File, dl.Progress())
+		}
+		return nil, errors.Join(err, dl.Close())
+	}
+	if o.Output == "-" {
+		err = copyOut(p.Stdout, result.File)
+	} else {
+		result.File = name
+	}
+	if line != nil {
+		fmt.Fprintln(p.Stderr, summary(result))
+	}
+	if o.JSON && err == nil {
+		err = printResult(p.Stdout, result)
+	}
+	return dl, err
+}
+
+// request is what to ask the engine for, and the file as the user would say it:
+// an agent has another working directory.
+func request(ctx context.Context, o getOptions, rawURL string) (req agent.Request, name string, err error) {
+	req = agent.Request{URL: rawURL, Resume: o.Continue, Overwrite: o.Force, Header: o.header}
+	name = o.Output
+	switch {
+	case name == "-":
+		return req, "", nil
+	case name == "":
+		name = fileName(ctx, rawURL, o.header, o.CA)
+	case isDir(name):
+		name = filepath.Join(name, fileName(ctx, rawURL, o.header, o.CA))
+	}
+	if req.File, err = filepath.Abs(name); err != nil {
+		return req, name, fmt.Errorf("%s: %w: %w", name, agent.ErrDisk, err)
+	}
+	return req, name, nil
+}
+
+func isDir(name string) bool {
+	fi, err := os.Stat(name)
+	return err == nil && fi.IsDir()
+}
+
+// follow draws the progress until the download ends.
+func follow(ctx context.Context, dl download, line *progressLine) (agent.Result, error) {
+	if line == nil {
+		return dl.Wait(ctx)
+	}
+	for {
+		tick, cancel := context.WithTimeout(ctx, progressEvery)
+		result, err := dl.Wait(tick)
+		late := tick.Err() != nil && ctx.Err() == nil && errors.Is(err, agent.ErrInterrupted)
+		cancel()
+		if !late {
+			return result, err
+		}
+		line.draw(dl.Progress())
+	}
+}
+
+// interrupted says how far it was and how to continue.
+func interrupted(o getOptions, rawURL, file string, p agent.Progress) error {
+	at := ""
+	if p.Size > 0 {
+		at = fmt.Sprintf(" at %d%%", p.Done*100/p.Size)
+	}
+	if file == "" {
+		return fmt.Errorf("%s: %w%s", rawURL, agent.ErrInterrupted, at)
+	}
+	output := ""
+	if o.Output != "" {
+		output = " -o " + quote(o.Output)
+	}
+	return fmt.Errorf("%s: %w%s; continue with: tandem get -C%s %s", rawURL, agent.ErrInterrupted, at, output, quote(rawURL))
+}
+
+// quote makes one word of s for a shell.
+func quote(s string) string {
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !strings.ContainsRune("@%+=:,./-_~", r) && !isWord(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+func isWord(r rune) bool {
+	return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
+}
+
+func parseHeaders(lines []string) (http.Header, error) {
+	h := http.Header{}
+	for _, l := range lines {
+		name, value, ok := strings.Cut(l, ":")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if !ok || name == "" || strings.ContainsAny(name, " \t\r\n") || strings.ContainsAny(value, "\r\n") {
+			return nil, fmt.Errorf("header %.60q: want \"Name: value\"", l)
+		}
+		h.Add(textproto.CanonicalMIMEHeaderKey(name), value)
+	}
+	return h, nil
+}
+
+func withoutDash(list []string) []string {
+	var kept []string
+	for _, s := range list {
+		if s != "-" {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}

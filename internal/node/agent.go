@@ -1,0 +1,46 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/agentapi"
+	"github.com/tandem-cdn/tandem/internal/config"
+)
+
+// EngineConfig is the client's configuration for its engine.
+func EngineConfig(s config.Sharing, env Env) agent.Config {
+	return agent.Config{
+		Data: s.Data, Upload: s.Uploads(), UploadLimit: int64(s.UploadLimit), DownloadLimit: int64(s.LimitRate),
+		NoP2P: s.NoP2P, ListenTCP: s.LinkTCP, ListenUDP: s.LinkUDP, CAFile: s.CA,
+		Agent: env.Version, Logger: env.Logger,
+	}
+}
+
+// Agent runs the long-running client with its local API.
+func Agent(ctx context.Context, c config.Agent, env Env) (err error) {
+	if c.Data, err = dataDir(c.Data, "agent"); err != nil {
+		return err
+	}
+	engine, err := agent.New(EngineConfig(c.Sharing, env))
+	if err != nil {
+		return err
+	}
+	api, err := agentapi.NewServer(ctx, agentapi.Config{
+		Data: c.Data, Listen: c.Listen, Engine: engine, Logger: env.Logger,
+		Info: agentapi.Status{
+			Version: env.Version, Since: time.Now(), Upload: c.Uploads(),
+			UploadLimit: int64(c.UploadLimit), DownloadLimit: int64(c.LimitRate),
+		},
+	})
+	if err != nil {
+		return errors.Join(err, engine.Close())
+	}
+	err = runParts(ctx, part{"local API", func(ctx context.Context) error {
+		env.Ready(api.URL())
+		return api.Run(ctx)
+	}})
+	return errors.Join(err, engine.Close())
+}
