@@ -58,9 +58,6 @@ func (d *Download) resume(ctx context.Context, r *store.Resumed) error {
 	d.mu.Lock()
 	d.file, d.src, d.kept = r.File, src, r.Bytes
 	d.mu.Unlock()
-	if r.File.Have().Full() {
-		return nil
-	}
 	resp, err := d.head(ctx)
 	if err != nil {
 		return err
@@ -68,12 +65,17 @@ func (d *Download) resume(ctx context.Context, r *store.Resumed) error {
 	if now := d.sourceOf(resp); now.size != src.size || now.etag != src.etag {
 		return changed("it is another version than the partial file")
 	}
-	b := d.bootstrap(ctx, resp)
-	if b.err == nil && b.signed.Object != r.File.Manifest().ID() {
+	b := &bootstrapped{}
+	switch err := d.findManifest(ctx, resp, b); {
+	case errors.Is(err, errPlain):
+		return changed("the host does not vouch for the partial file's manifest any more")
+	case err != nil:
+		return err
+	case b.signed.Object != r.File.Signed().Object:
 		return changed("its manifest is another than the partial file's")
 	}
-	if b.err != nil && !errors.Is(b.err, errPlain) {
-		d.e.log.Info("going on without a swarm", "url", d.url.Redacted(), "reason", b.err)
+	if b.err = errPlain; !d.e.cfg.NoP2P {
+		b.err = d.findGrant(ctx, b)
 	}
 	return d.swarm(ctx, b, nil, 0)
 }

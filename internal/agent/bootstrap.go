@@ -36,15 +36,19 @@ type bootstrapped struct {
 // gets a grant.
 func (d *Download) bootstrap(ctx context.Context, resp *http.Response) *bootstrapped {
 	b := &bootstrapped{}
-	b.err = d.findSwarm(ctx, resp, b)
+	if d.e.cfg.NoP2P || d.sourceOf(resp).size < minSwarm {
+		b.err = errPlain
+		return b
+	}
+	if b.err = d.findManifest(ctx, resp, b); b.err == nil {
+		b.err = d.findGrant(ctx, b)
+	}
 	return b
 }
 
-func (d *Download) findSwarm(ctx context.Context, resp *http.Response, b *bootstrapped) error {
-	size := d.sourceOf(resp).size
-	if d.e.cfg.NoP2P || size < minSwarm {
-		return errPlain
-	}
+// findManifest gets the manifest that the host offers for resp, signed by one of
+// the host's keys. Where there is a control, the engine logs in meanwhile.
+func (d *Download) findManifest(ctx context.Context, resp *http.Response, b *bootstrapped) error {
 	at := resp.Request.URL
 	link := manifestLink(resp.Header)
 	var err error
@@ -64,18 +68,25 @@ func (d *Download) findSwarm(ctx context.Context, resp *http.Response, b *bootst
 	if err != nil {
 		return fmt.Errorf("link to the manifest: %w", err)
 	}
-	if b.p2p, err = d.e.swarming(); err != nil {
-		return err
-	}
-	if len(b.doc.Control) > 0 {
-		d.e.control(b.doc.Control[0], b.p2p) // logs in meanwhile
+	if !d.e.cfg.NoP2P {
+		if b.p2p, err = d.e.swarming(); err != nil {
+			return err
+		}
+		if len(b.doc.Control) > 0 {
+			d.e.control(b.doc.Control[0], b.p2p)
+		}
 	}
 	if b.signed, err = d.fetchManifest(ctx, target, b.doc.Keys.Public()); err != nil {
 		return err
 	}
-	if b.signed.Size != size {
-		return fmt.Errorf("manifest of %d bytes for an object of %d", b.signed.Size, size)
+	if size := d.sourceOf(resp).size; b.signed.Size != size {
+		b.signed = nil
+		return fmt.Errorf("manifest of another version: the object has %d bytes", size)
 	}
+	return nil
+}
+
+func (d *Download) findGrant(ctx context.Context, b *bootstrapped) (err error) {
 	b.grant, err = d.fetchGrant(ctx, b)
 	return err
 }
