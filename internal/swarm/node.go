@@ -56,7 +56,10 @@ type Node struct {
 	swarms  map[manifest.ObjectID]*Swarm
 	dialing map[wire.Key]bool
 	banned  map[wire.Key]string
-	closed  bool
+	// credit counts verified bytes by object and uploader for the life of the
+	// session key, since receipts state them in all.
+	credit map[manifest.ObjectID]map[wire.Key]uint64
+	closed bool
 }
 
 // NewNode returns a node without links. Run must be called for it to work.
@@ -66,6 +69,7 @@ func NewNode(ctx context.Context, cfg Config) *Node {
 		uploads: newUploads(uploadSlots),
 		links:   map[wire.Key]*link{}, swarms: map[manifest.ObjectID]*Swarm{},
 		dialing: map[wire.Key]bool{}, banned: map[wire.Key]string{},
+		credit: map[manifest.ObjectID]map[wire.Key]uint64{},
 	}
 	n.group, n.ctx = errgroup.WithContext(ctx)
 	return n

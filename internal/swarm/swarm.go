@@ -46,13 +46,17 @@ func (n *Node) Join(m Membership) (*Swarm, error) {
 	if m.Handler == nil {
 		m.Handler = seed{}
 	}
-	s := &Swarm{node: n, m: m, peers: map[wire.Key]*Peer{}, wanted: map[wire.Key]bool{}, credit: map[wire.Key]uint64{}}
+	s := &Swarm{node: n, m: m, peers: map[wire.Key]*Peer{}, wanted: map[wire.Key]bool{}}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.swarms[m.Object] != nil {
 		return nil, fmt.Errorf("join swarm %s: already a member", m.Object)
 	}
 	n.swarms[m.Object] = s
+	if n.credit[m.Object] == nil {
+		n.credit[m.Object] = map[wire.Key]uint64{}
+	}
+	s.credit = n.credit[m.Object]
 	for _, l := range n.links {
 		if l.offers(m.Object) {
 			n.group.Go(func() error { l.open(s); return nil })
