@@ -66,7 +66,8 @@ type Status struct {
 	Seeds     []Transfer `json:"seeds"`
 }
 
-func transfer(url, file string, p agent.Progress) Transfer {
+// NewTransfer describes a download at one moment.
+func NewTransfer(url, file string, p agent.Progress) Transfer {
 	t := Transfer{
 		URL: url, File: file, Size: p.Size, Done: p.Done, FromEdge: p.FromEdge, FromPeers: p.FromPeers,
 		FromDisk: p.FromDisk, Wasted: p.Wasted, Peers: p.Peers, Rate: p.Rate, Uploaded: p.Uploaded,

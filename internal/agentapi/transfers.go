@@ -64,7 +64,7 @@ func (t *transfers) run(ctx context.Context, req Request, report func(Transfer))
 		late := tick.Err() != nil && ctx.Err() == nil && errors.Is(err, agent.ErrInterrupted)
 		cancel()
 		if late {
-			report(transfer(e.URL, e.File, e.dl.Progress()))
+			report(NewTransfer(e.URL, e.File, e.dl.Progress()))
 			continue
 		}
 		t.end(e, err == nil)
@@ -194,10 +194,10 @@ func (t *transfers) list() (downloads, seeds []Transfer) {
 	defer t.mu.Unlock()
 	downloads, seeds = []Transfer{}, []Transfer{}
 	for _, e := range t.ordered(t.running) {
-		downloads = append(downloads, transfer(e.URL, e.File, e.dl.Progress()))
+		downloads = append(downloads, NewTransfer(e.URL, e.File, e.dl.Progress()))
 	}
 	for _, e := range t.ordered(t.seeds) {
-		seeds = append(seeds, transfer(e.URL, e.File, e.dl.Progress()))
+		seeds = append(seeds, NewTransfer(e.URL, e.File, e.dl.Progress()))
 	}
 	return downloads, seeds
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -140,10 +141,17 @@ func getOne(ctx context.Context, p *process, d downloader, o getOptions, rawURL 
 		return nil, err
 	}
 	var line *progressLine
-	if !o.Quiet {
+	show := func(agent.Progress) {}
+	switch {
+	case o.Quiet:
+	case o.Progress == "json":
+		enc := json.NewEncoder(p.Stderr)
+		show = func(pr agent.Progress) { _ = enc.Encode(agentapi.NewTransfer(rawURL, name, pr)) }
+	default:
 		line = newProgressLine(p.Stderr, filepath.Base(cmp.Or(name, rawURL)))
+		show = line.draw
 	}
-	result, err := follow(ctx, dl, line)
+	result, err := follow(ctx, dl, show)
 	line.clear()
 	if err != nil {
 		if ctx.Err() != nil {
@@ -189,11 +197,8 @@ func isDir(name string) bool {
 	return err == nil && fi.IsDir()
 }
 
-// follow draws the progress until the download ends.
-func follow(ctx context.Context, dl download, line *progressLine) (agent.Result, error) {
-	if line == nil {
-		return dl.Wait(ctx)
-	}
+// follow shows the progress until the download ends.
+func follow(ctx context.Context, dl download, show func(agent.Progress)) (agent.Result, error) {
 	for {
 		tick, cancel := context.WithTimeout(ctx, progressEvery)
 		result, err := dl.Wait(tick)
@@ -202,7 +207,7 @@ func follow(ctx context.Context, dl download, line *progressLine) (agent.Result,
 		if !late {
 			return result, err
 		}
-		line.draw(dl.Progress())
+		show(dl.Progress())
 	}
 }
 

@@ -121,11 +121,12 @@ type Agent struct {
 
 // Get is one run of the downloader.
 type Get struct {
-	Header []string      `yaml:"header" short:"H" sep:"none" help:"Header to send to the server, as \"Name: value\"; repeatable." placeholder:"HEADER"`
-	JSON   bool          `yaml:"json" name:"json" help:"Print one JSON object per URL when it is complete."`
-	Linger time.Duration `yaml:"linger" help:"Keep sharing for so long after completion, for instance 10m." default:"0s" placeholder:"DURATION"`
-	Quiet  bool          `yaml:"quiet" short:"q" help:"No progress and no summary."`
-	Alone  bool          `yaml:"alone" help:"Do not hand the work to a running agent."`
+	Header   []string      `yaml:"header" short:"H" sep:"none" help:"Header to send to the server, as \"Name: value\"; repeatable." placeholder:"HEADER"`
+	JSON     bool          `yaml:"json" name:"json" help:"Print one JSON object per URL when it is complete."`
+	Linger   time.Duration `yaml:"linger" help:"Keep sharing for so long after completion, for instance 10m." default:"0s" placeholder:"DURATION"`
+	Progress string        `yaml:"progress" help:"What to show meanwhile on standard error: line (when it is a terminal) or json (an object a line, five times a second)." enum:"line,json" default:"line" placeholder:"FORM"`
+	Quiet    bool          `yaml:"quiet" short:"q" help:"No progress and no summary."`
+	Alone    bool          `yaml:"alone" help:"Do not hand the work to a running agent."`
 
 	Sharing `yaml:",inline" embed:""`
 }
