@@ -1,0 +1,338 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+var object = manifest.ObjectID{1}
+
+func open(t *testing.T, dir string) *Ledger {
+	t.Helper()
+	l, err := Open(dir, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func report(id string) wire.Report { return wire.Report{ID: id, Size: 5, FromEdge: 2, FromPeers: 3} }
+
+func ids(rs []wire.Report) []string {
+	var out []string
+	for _, r := range rs {
+		out = append(out, r.ID)
+	}
+	return out
+}
+
+func TestReportsSurvive(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	for _, id := range []string{"c", "a", "b-_9"} {
+		if err := l.Add(report(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l = open(t, dir) // nothing was closed
+	if d := cmp.Diff([]string{"c", "a", "b-_9"}, ids(l.Pending())); d != "" {
+		t.Fatal(d)
+	}
+	if d := cmp.Diff(report("c"), l.Pending()[0]); d != "" {
+		t.Error(d)
+	}
+	for range 2 { // the second time it is gone already
+		if err := l.Acked("a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := cmp.Diff([]string{"c", "b-_9"}, ids(l.Pending())); d != "" {
+		t.Error(d)
+	}
+}
+
+// A report is for the control of its object's host: another one would refuse it,
+// or count what is not its own.
+func TestReportsOfControls(t *testing.T) {
+	l := open(t, t.TempDir())
+	for id, control := range map[string]string{"a": "wss://a/", "b": "wss://b/", "any": ""} {
+		if err := l.AddFor(control, report(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for control, want := range map[string]int{"wss://a/": 2, "wss://b/": 2, "wss://c/": 1} {
+		if got := ids(l.PendingFor(control)); len(got) != want {
+			t.Errorf("%s: pending %q", control, got)
+		}
+	}
+	if got := ids(l.Pending()); len(got) != 3 {
+		t.Errorf("pending %q", got)
+	}
+}
+
+func TestBadReports(t *testing.T) {
+	l := open(t, t.TempDir())
+	for _, id := range []string{"", "../x", "a/b", "a.b", strings.Repeat("a", 65), "ü"} {
+		if l.Add(report(id)) == nil || l.Acked(id) == nil {
+			t.Errorf("id %q was taken", id)
+		}
+	}
+	if l.AddFor(strings.Repeat("x", maxReport), report("big")) == nil {
+		t.Error("a huge report was taken")
+	}
+}
+
+func TestForeignFilesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	if err := l.Add(report("good")); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-2 * time.Hour)
+	for name, text := range map[string]string{
+		"torn.json": `{"control":"x","repo`, "other.json": `{"report":{"id":"good"}}`, "empty.json": "",
+		"huge.json": strings.Repeat(" ", maxReport+1), ".tmp-old": "x", ".tmp-new": "x",
+	} {
+		path := filepath.Join(dir, "reports", name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if name == ".tmp-old" {
+			if err := os.Chtimes(path, old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	l = open(t, dir)
+	if d := cmp.Diff([]string{"good"}, ids(l.Pending())); d != "" {
+		t.Error(d)
+	}
+	left, err := os.ReadDir(filepath.Join(dir, "reports"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) != 2 || left[0].Name() != ".tmp-new" {
+		t.Errorf("left are %v", left)
+	}
+}
+
+func TestReportsAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	old := time.Now().Add(-time.Hour)
+	for i := range maxReports { // not by Add, which syncs each
+		b, err := json.Marshal(entry{Report: report(fmt.Sprintf("%06d", i))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, "reports", fmt.Sprintf("%06d.json", i))
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 3 {
+		if err := l.Add(report(fmt.Sprintf("new-%d", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := ids(l.Pending())
+	if len(got) != maxReports || got[0] != "000003" || got[len(got)-1] != "new-2" {
+		t.Errorf("%d reports from %s to %s", len(got), got[0], got[len(got)-1])
+	}
+}
+
+// A process that is killed while it writes leaves whole reports only.
+func TestKill(t *testing.T) {
+	if dir := os.Getenv("LEDGER_KILL_DIR"); dir != "" {
+		l := open(t, dir)
+		for i := 0; ; i++ {
+			if err := l.Add(report(fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.save(); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Println("added", i)
+		}
+	}
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKill$")
+	cmd.Env = append(os.Environ(), "LEDGER_KILL_DIR="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	added := 0
+	for added < 5 {
+		var i int
+		if _, err := fmt.Fscanf(out, "added %d\n", &i); err != nil {
+			t.Fatalf("child: %v", err)
+		}
+		added = i + 1
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	l := open(t, dir)
+	if got := l.Pending(); len(got) < added {
+		t.Errorf("%d reports after %d were added", len(got), added)
+	}
+	if got := l.total().Downloads; got < int64(added) {
+		t.Errorf("%d downloads counted after %d", got, added)
+	}
+}
+
+func (l *Ledger) total() (t Day) {
+	for _, d := range l.Days() {
+		t = t.plus(d)
+	}
+	return t
+}
+
+func TestCounters(t *testing.T) {
+	dir := t.TempDir()
+	a, b := open(t, dir), open(t, dir) // two processes
+	var wg sync.WaitGroup
+	for _, l := range []*Ledger{a, b} {
+		for range 4 {
+			wg.Go(func() {
+				for range 100 {
+					l.Uploaded(object, 10)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if err := a.Add(report("x")); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.total(); got != (Day{Uploaded: 4000, FromEdge: 2, FromPeers: 3, Downloads: 1}) {
+		t.Errorf("counted %+v", got)
+	}
+	for _, l := range []*Ledger{a, b, a} {
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := open(t, dir).total(); got != (Day{Uploaded: 8000, FromEdge: 2, FromPeers: 3, Downloads: 1}) {
+		t.Errorf("counted %+v in all", got)
+	}
+}
+
+// A crash loses the last moments of the counters at most.
+func TestCountersAreSavedInTime(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		l := open(t, dir)
+		l.Uploaded(object, 1)
+		if got := open(t, dir).total().Uploaded; got != 0 {
+			t.Errorf("%d bytes written at once", got)
+		}
+		time.Sleep(saveEvery + time.Second) //nolint:forbidigo // the bubble's clock
+		l.Uploaded(object, 1)
+		if got := open(t, dir).total().Uploaded; got != 2 {
+			t.Errorf("%d bytes written after a while, want 2", got)
+		}
+	})
+}
+
+func TestDaysAreBounded(t *testing.T) {
+	l := open(t, t.TempDir())
+	day := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+	for i := range maxDays + 10 {
+		l.unsaid[day.AddDate(0, 0, i).Format(time.DateOnly)] = Day{Uploaded: 1}
+	}
+	if err := l.save(); err != nil {
+		t.Fatal(err)
+	}
+	if days := l.Days(); len(days) != maxDays || days["2026-11-22"] != (Day{}) {
+		t.Errorf("%d days are kept", len(days))
+	}
+}
+
+func TestBadCountersArePutAside(t *testing.T) {
+	for name, text := range map[string]string{"garbage": "garbage", "null": "null", "huge": strings.Repeat(" ", maxShared+1)} {
+		t.Run(name, func(t *testing.T) {
+			l := open(t, t.TempDir())
+			if err := os.WriteFile(l.sharedPath(), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			l.Uploaded(object, 3)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got := l.total().Uploaded; got != 3 {
+				t.Errorf("%d bytes", got)
+			}
+			if b, _ := os.ReadFile(l.sharedPath() + ".bad"); string(b) != text {
+				t.Error("the bad file is lost")
+			}
+		})
+	}
+}
+
+// What cannot be written now is counted later.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	if err := os.Mkdir(l.sharedPath(), 0o700); err != nil { // cannot be replaced by a file
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(l.sharedPath(), "x"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(l.sharedPath()+".bad", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(l.sharedPath()+".bad", "x"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.Uploaded(object, 7)
+	if err := l.Close(); err == nil {
+		t.Fatal("counters were written over a directory")
+	}
+	if err := os.RemoveAll(l.sharedPath()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, dir).total().Uploaded; got != 7 {
+		t.Errorf("%d bytes", got)
+	}
+}
+
+func FuzzParseEntry(f *testing.F) {
+	b, err := json.Marshal(entry{"wss://control/", report("x")})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte(`{}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if e, err := parseEntry(b, "x"); err == nil && e.Report.ID != "x" {
+			t.Fatal("another report")
+		}
+	})
+}
