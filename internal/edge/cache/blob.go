@@ -48,6 +48,7 @@ type blob struct {
 	ended   bool  // a growing blob has its end
 	fills   []*fill
 	tail    *tail
+	kept    int64 // of a version that is over: bytes up to here may still be read
 
 	readers int
 	idle    time.Time // since when nobody reads
@@ -146,6 +147,8 @@ func (b *blob) available(off, end int64) int64 {
 		}
 		if f := b.owner(i); f != nil {
 			pos = max(pos, min(f.pos, end))
+		} else if b.kept <= e {
+			pos = max(pos, min(b.kept, end))
 		}
 		break
 	}
@@ -176,6 +179,17 @@ func (b *blob) end(err error) {
 		b.err = err
 	}
 	b.wake()
+}
+
+// over is the error that ended the version, if it has nothing left for a new
+// reader.
+func (b *blob) over() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.tail != nil {
+		return nil
+	}
+	return b.err
 }
 
 // complete says whether all bytes are there. The caller holds mu.
@@ -288,8 +302,7 @@ func (b *blob) bytesPresent() (n int64) {
 	return n
 }
 
-// join and leave count the readers. What a fill left over for a reader when the
-// disk was full goes with the last.
+// join and leave count the readers.
 func (b *blob) join() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -298,14 +311,10 @@ func (b *blob) join() {
 
 func (b *blob) leave() {
 	b.mu.Lock()
-	b.readers--
-	var t *tail
-	if b.readers == 0 {
+	defer b.mu.Unlock()
+	if b.readers--; b.readers == 0 {
 		b.idle = time.Now()
-		t, b.tail = b.tail, nil
 	}
-	b.mu.Unlock()
-	t.close()
 }
 
 // unwanted says whether a fill serves nobody any more. The caller holds mu.

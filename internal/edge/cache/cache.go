@@ -136,7 +136,8 @@ func (c *Cache) Close() error {
 	if t, ok := c.cfg.Transport.(*http.Transport); ok {
 		t.CloseIdleConnections()
 	}
-	return c.saveOrder()
+	c.saveOrder()
+	return nil
 }
 
 // background runs fn until the cache closes; it reports false when it has.
@@ -199,12 +200,16 @@ func (c *Cache) hold(v *Version) bool {
 func (c *Cache) release(v *Version) {
 	c.mu.Lock()
 	v.refs--
-	remove := v.refs == 0 && v.elem == nil && !v.gone
+	last := v.refs == 0
+	remove := last && v.elem == nil && !v.gone
 	if remove {
 		v.gone = true
 		c.bytes -= v.disk
 	}
 	c.mu.Unlock()
+	if last {
+		v.blob.takeTail(-1).close()
+	}
 	if remove {
 		v.remove()
 	}

@@ -156,8 +156,8 @@ func (c *Cache) loadFolder(dir string, found map[string]*Version) error {
 		found[id] = v
 	}
 	for _, n := range names {
-		id, _, _ := strings.Cut(n.Name(), ".")
-		if v := found[id]; v == nil || strings.HasSuffix(n.Name(), ".tmp") {
+		id, kind, _ := strings.Cut(n.Name(), ".")
+		if found[id] == nil || kind != "data" && kind != "json" {
 			os.Remove(filepath.Join(dir, n.Name()))
 		}
 	}
@@ -235,7 +235,9 @@ func (c *Cache) inOrder(found map[string]*Version) []*Version {
 	return vs
 }
 
-func (c *Cache) saveOrder() error {
+// saveOrder writes down the order of use. Without it the next process evicts by
+// age.
+func (c *Cache) saveOrder() {
 	c.mu.Lock()
 	var b strings.Builder
 	for e := c.lru.Front(); e != nil; e = e.Next() {
@@ -244,9 +246,8 @@ func (c *Cache) saveOrder() error {
 	}
 	c.mu.Unlock()
 	if err := os.WriteFile(filepath.Join(c.cfg.Dir, orderFile), []byte(b.String()), 0o600); err != nil {
-		return fmt.Errorf("cache: order of use: %w", err)
+		c.log.Warn("order of use is not saved", "error", err)
 	}
-	return nil
 }
 
 // makeRoom evicts a little when the disk itself is full, so that the next fill

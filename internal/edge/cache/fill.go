@@ -175,6 +175,9 @@ func (f *fill) writeSlice(file *os.File, body io.ReadCloser, buf []byte) error {
 		return f.giveTail(nil, body, err)
 	}
 	piece, whole := sha256.New(), b.wholeAt(f.cur)
+	// A slice that is fetched once more must be what it was. Nobody sees it before
+	// that is known: those who read on would mix it with the others.
+	again := b.sums[f.cur] != manifest.Hash{}
 	for off := start; off < end; {
 		n, err := body.Read(buf[:min(int64(len(buf)), end-off)])
 		if n > 0 {
@@ -183,7 +186,9 @@ func (f *fill) writeSlice(file *os.File, body io.ReadCloser, buf []byte) error {
 				return f.giveTail(buf[:n], body, werr)
 			}
 			off += int64(n)
-			f.progress(off)
+			if !again {
+				f.progress(off)
+			}
 			piece.Write(buf[:n])
 			if whole != nil {
 				whole.Write(buf[:n])
@@ -236,6 +241,7 @@ func (f *fill) commit(file *os.File, body io.ReadCloser, sum manifest.Hash, whol
 		b.whole, b.frontier = whole, i+1
 	}
 	f.cur = -1
+	_, f.pos = b.bounds(i)
 	if f.pos < f.end && !b.unwanted(f.v.c.cfg.Linger) {
 		b.claim(f, i+1)
 	}
@@ -286,8 +292,8 @@ func (f *fill) finish(err error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrChanged), v.pin() == "":
+		v.c.drop(v) // first, so that nobody else begins to read what cannot be finished
 		v.blob.end(err)
-		v.c.drop(v)
 	}
 	if errors.Is(err, syscall.ENOSPC) {
 		v.c.makeRoom()
@@ -308,6 +314,9 @@ func (f *fill) close(err error) {
 			b.fills = append(b.fills[:i:i], b.fills[i+1:]...)
 			break
 		}
+	}
+	if err != nil && f.v.pin() == "" {
+		b.kept = f.pos
 	}
 	f.done, f.err = true, err
 	b.wake()
@@ -332,12 +341,13 @@ func (t *tail) close() {
 	}
 }
 
-// giveTail leaves the rest of the response to a reader, and says why.
+// giveTail leaves the rest of a response that cannot be had again to a reader,
+// and says why. Whoever holds the version last closes it.
 func (f *fill) giveTail(data []byte, body io.ReadCloser, cause error) error {
 	b := f.v.blob
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.readers > 0 && b.tail == nil && f.end == b.size {
+	if f.v.pin() == "" && b.tail == nil {
 		b.tail = &tail{off: f.pos, data: append([]byte(nil), data...), body: body}
 		f.keepBody = true
 	}

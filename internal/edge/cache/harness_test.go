@@ -3,6 +3,7 @@ package cache
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -58,7 +59,7 @@ func newLab(t *testing.T, handler http.HandlerFunc, change func(*Config)) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Origin: u, Dir: t.TempDir(), Now: l.clock.now}
+	cfg := Config{Origin: u, Dir: t.TempDir(), Now: l.clock.now, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	if change != nil {
 		change(&cfg)
 	}

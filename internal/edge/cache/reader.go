@@ -65,8 +65,8 @@ func (r *reader) next(off, end int64) (int64, error) {
 		if err := b.wait(r.ctx, limit); err != nil {
 			return 0, err
 		}
-		if f != nil && f.done && f.err != nil {
-			if r.fails++; permanent(f.err) || r.fails >= maxFails && b.available(off, end) == 0 {
+		if f != nil && f.done && f.err != nil && b.available(off, end) == 0 {
+			if r.fails++; permanent(f.err) || r.fails >= maxFails {
 				return 0, f.err
 			}
 		}
@@ -93,7 +93,8 @@ func (r *reader) fillFor(off, end int64) (*fill, error) {
 			return f, nil
 		}
 		if r.v.pin() == "" {
-			return nil, ErrAbandoned // its only fill is over
+			r.c.drop(r.v) // its only fill is over
+			return nil, ErrAbandoned
 		}
 		r.started = true
 		return r.v.startFill(i, end, r.creds, time.Duration(r.fails)*retryDelay), nil
@@ -190,12 +191,19 @@ func (r *reader) direct(w io.Writer, off, end int64) error {
 	return err
 }
 
-// takeTail takes the tail if it begins at off.
+// hasTail says whether there is a tail that begins at off.
+func (b *blob) hasTail(off int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.tail != nil && b.tail.off == off
+}
+
+// takeTail takes the tail if it begins at off, or wherever if off is negative.
 func (b *blob) takeTail(off int64) *tail {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t := b.tail
-	if t == nil || t.off != off {
+	if t == nil || off >= 0 && t.off != off {
 		return nil
 	}
 	b.tail = nil

@@ -102,11 +102,17 @@ func (c *Cache) await(q *query, r *reader, first policy.Range) error {
 	if end < 0 {
 		end = maxRun
 	}
-	_, err := r.next(first.Start, end)
+	err := r.v.blob.over()
+	if err == nil {
+		_, err = r.next(first.Start, end)
+	}
 	switch {
 	case err == nil, q.r.Context().Err() != nil:
 		return nil // or the client is gone, and sending will find out
 	case isDiskError(err):
+		if r.v.pin() == "" && !r.v.blob.hasTail(first.Start) {
+			return errRestart
+		}
 		return nil // sent past the disk
 	case errors.Is(err, ErrChanged), errors.Is(err, ErrAbandoned):
 		return errRestart
