@@ -84,11 +84,14 @@ func validators(t *testing.T, url string) {
 	if !strings.Contains(first.Header.Get("Link"), "describedby") {
 		t.Errorf("Link %q names no manifest", first.Header.Get("Link"))
 	}
-	for name, h := range map[string]http.Header{
+	conditions := map[string]http.Header{
 		"If-None-Match": {"If-None-Match": {tag}},
 		"any tag":       {"If-None-Match": {`"other", ` + tag}},
-		"If-Modified":   {"If-Modified-Since": {modified}},
-	} {
+	}
+	if modified != "" { // a file that may still change within its second has none
+		conditions["If-Modified-Since"] = http.Header{"If-Modified-Since": {modified}}
+	}
+	for name, h := range conditions {
 		if r := request(t, http.MethodGet, url, h); r.StatusCode != http.StatusNotModified || r.Header.Get("ETag") != tag {
 			t.Errorf("%s: status %d, ETag %q", name, r.StatusCode, r.Header.Get("ETag"))
 		}
