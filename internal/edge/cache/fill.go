@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/tandem-cdn/tandem/internal/edge/cache/policy"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
@@ -352,57 +351,4 @@ func (f *fill) giveTail(data []byte, body io.ReadCloser, cause error) error {
 		f.keepBody = true
 	}
 	return &diskError{cause}
-}
-
-// askPart requests the bytes [start,end) of v, pinned to it by its validator.
-// The answer is a 206 with exactly these bytes, or a 200 with the whole of v.
-func (c *Cache) askPart(ctx context.Context, v *Version, start, end int64, creds http.Header) (*http.Response, error) {
-	h := v.selecting.Clone()
-	for name, values := range creds {
-		h[name] = values
-	}
-	h.Set("Range", fmt.Sprintf("bytes=%d-%d", start, end-1))
-	h.Set("If-Range", v.pin())
-	resp, err := c.roundTrip(ctx, http.MethodGet, v.Key, h)
-	if err != nil {
-		return nil, err
-	}
-	if err := v.checkPart(resp, policy.Range{Start: start, End: end}); err != nil {
-		resp.Body.Close()
-		return nil, fmt.Errorf("fill %s: %w", v.Key, err)
-	}
-	return resp, nil
-}
-
-// checkPart refuses every answer that might mix versions.
-func (v *Version) checkPart(resp *http.Response, want policy.Range) error {
-	size := resp.ContentLength
-	switch {
-	case resp.StatusCode == http.StatusPartialContent:
-		got, total, ok := policy.ParseContentRange(resp.Header.Get("Content-Range"))
-		if !ok || got.Start != want.Start || got.End > want.End {
-			return fmt.Errorf("%w: asked for bytes %d-%d, got %.60q", ErrOrigin, want.Start, want.End-1, resp.Header.Get("Content-Range"))
-		}
-		if size = total; size < 0 {
-			size = v.Size
-		}
-	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
-		return fmt.Errorf("%w: %w", ErrOrigin, &StatusError{resp.StatusCode})
-	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
-		return &StatusError{resp.StatusCode}
-	case resp.StatusCode != http.StatusOK:
-		return fmt.Errorf("%w: %w", ErrChanged, &StatusError{resp.StatusCode})
-	}
-	if resp.StatusCode == http.StatusOK && size < 0 {
-		return fmt.Errorf("%w: the length is not given any more", ErrChanged)
-	}
-	// A 206 that honours If-Range need not repeat the validators.
-	tagless := resp.StatusCode == http.StatusPartialContent && resp.Header.Get("ETag") == "" && resp.Header.Get("Last-Modified") == ""
-	if size != v.Size || !tagless && !v.sameAs(resp.Header, size) {
-		return ErrChanged
-	}
-	if e := resp.Header.Get("Content-Encoding"); e != "" && e != v.meta.Load().resp.Header.Get("Content-Encoding") {
-		return ErrChanged
-	}
-	return nil
 }

@@ -154,7 +154,7 @@ func TestFirstByteBeforeLast(t *testing.T) {
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
-					resp, err := http.Get(l.edge.URL + "/o")
+					resp, err := http.Get(l.edge.URL + "/o") //nolint:bodyclose // closed by the reader below
 					if err != nil {
 						t.Error(err)
 						return

@@ -168,7 +168,7 @@ func (c *Cache) fetch(q *query, prev *Version, why string) error {
 		}
 		st.stored = fl.v != prev
 		return c.serve(q, fl.v, st)
-	case prev != nil && (fl.err != nil || fl.status >= 500) && prev.meta.Load().facts.StaleOnError(q.ctl, fl.status, c.cfg.Now()):
+	case prev != nil && c.standsIn(prev, fl, q.ctl):
 		if leader {
 			c.leave(fl)
 		}
@@ -186,6 +186,13 @@ func (c *Cache) fetch(q *query, prev *Version, why string) error {
 	}
 	c.pass(q, why)
 	return nil
+}
+
+// standsIn says whether prev, stale as it is, may answer because its validation
+// failed.
+func (c *Cache) standsIn(prev *Version, fl *flight, ctl policy.Directives) bool {
+	failed := fl.err != nil && fl.status == 0 || fl.status >= 500
+	return failed && prev.meta.Load().facts.StaleOnError(ctl, fl.status, c.cfg.Now())
 }
 
 // head answers a HEAD that the cache cannot answer alone. It is passed on as a

@@ -61,6 +61,8 @@ func (c *Cache) current(ctx context.Context, key string) (*Version, error) {
 			c.releaseIf(prev)
 			return c.objectOnly(fl.v)
 		case fl.v != nil: // gone since; look again
+		case prev != nil && c.standsIn(prev, fl, noDirectives()):
+			return c.objectOnly(prev)
 		case fl.err != nil:
 			err = fl.err
 		case fl.status != http.StatusOK:

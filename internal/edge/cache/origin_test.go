@@ -131,6 +131,24 @@ func TestOriginSlow(t *testing.T) {
 	}
 }
 
+// An origin that is down takes nothing away that may be used stale.
+func TestOriginDownLater(t *testing.T) {
+	data := content(2*slice, 25)
+	l := newLab(t, nil, nil)
+	l.setHandler(l.object(data, `"v"`, "Cache-Control", "max-age=5"))
+	l.get("/o")
+	checkManifest(t, l, "/o", data)
+	l.origin.Close()
+	l.clock.advance(time.Minute)
+	for _, m := range []string{"GET", "HEAD"} {
+		a := l.do(m, "/o")
+		if a.StatusCode != 200 || !strings.Contains(a.Header.Get("Cache-Status"), "detail=stale-if-error") {
+			t.Errorf("%s: %s, Cache-Status %q", m, a.Status, a.Header.Get("Cache-Status"))
+		}
+	}
+	checkManifest(t, l, "/o", data)
+}
+
 func TestErrorsOfManifests(t *testing.T) {
 	l := newLab(t, nil, nil)
 	l.setHandler(func(w http.ResponseWriter, r *http.Request) {
