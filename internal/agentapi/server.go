@@ -30,6 +30,9 @@ const (
 	closeWithin = 3 * time.Second
 )
 
+// ErrAddress says that other machines could reach the address.
+var ErrAddress = errors.New("it must be a loopback address, such as 127.0.0.1:0")
+
 // ErrRunning says that the data directory has an agent already.
 var ErrRunning = errors.New("an agent is running already")
 
@@ -98,10 +101,10 @@ func NewServer(ctx context.Context, cfg Config) (*Server, error) {
 func loopback(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return errorf("address %q: %w", addr, err)
+		return errorf("address %q: %w: %w", addr, ErrAddress, err)
 	}
 	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return errorf("address %q: it must be a loopback address, such as 127.0.0.1:0", addr)
+		return errorf("address %q: %w", addr, ErrAddress)
 	}
 	return nil
 }

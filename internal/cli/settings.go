@@ -19,6 +19,7 @@ type settings struct {
 	environ   map[string]string
 	locations []string // of the file, when none is named
 	file      *config.File
+	err       error             // of the file
 	sources   map[string]string // flag → where its value came from
 }
 
@@ -90,9 +91,8 @@ func (s *settings) open(ctx *kong.Context) error {
 			path = p
 		}
 	}
-	var err error
-	s.file, err = config.Find(path, s.locations)
-	return err
+	s.file, s.err = config.Find(path, s.locations)
+	return s.err
 }
 
 func (s *settings) note(flag, source string) {
@@ -104,6 +104,12 @@ func (s *settings) note(flag, source string) {
 
 // blame adds to an error about a flag's value where the value came from.
 func (s *settings) blame(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case s.err != nil:
+		return s.err // without the flag that was looked for
+	}
 	for flag, source := range s.sources {
 		if strings.Contains(err.Error(), "--"+flag) {
 			return fmt.Errorf("%w (from %s)", err, source)

@@ -133,9 +133,12 @@ type Get struct {
 
 // Publish makes sidecar manifests for a directory.
 type Publish struct {
-	Key     string   `yaml:"key" help:"File with the publisher's signing key; made when it is not there." type:"path" placeholder:"FILE"`
-	Control []string `yaml:"control" help:"Control of the swarms." placeholder:"URL"`
-	Mirrors []string `yaml:"mirrors" help:"Base URLs of servers with the same content." placeholder:"URL"`
+	Key      string   `yaml:"key" help:"File with the publisher's signing key, outside the directory; made when it is not there." type:"path" placeholder:"FILE"`
+	Control  []string `yaml:"control" help:"Control of the swarms; the first gives the grants." placeholder:"URL"`
+	Mirrors  []string `yaml:"mirrors" help:"Base URLs of servers with the same content." placeholder:"URL"`
+	BasePath string   `yaml:"base-path" help:"Path under which the server shows the directory, such as /downloads; the root unless set." placeholder:"PATH"`
+	CA       string   `yaml:"ca" name:"ca" help:"PEM file with certificates to trust beside the system's." type:"existingfile" placeholder:"FILE"`
+	JSON     bool     `yaml:"json" name:"json" help:"Print a JSON object when done."`
 }
 
 // Doctor looks at this machine's network.

@@ -98,7 +98,7 @@ func TestParseErrors(t *testing.T) {
 		{"nothing near", "zzzzzz: 1\n", `unknown key "zzzzzz"`},
 		{"key of another section", "control:\n  origin: x\n", `unknown key "control.origin"`},
 		{"type", "edge:\n  origin: [1, 2]\n", `line 2: `},
-		{"rate", "get:\n  limit-rate: 5Mb\n", `rate "5Mb"`},
+		{"rate", "get:\n  limit-rate: 5Mb\n", `get.limit-rate: rate "5Mb"`},
 		{"syntax", "edge: [\n", `line 1: `},
 		{"twice", "log-level: info\nlog-level: warn\n", `line 2: `},
 		{"a list", "- a\n", `line 1: `},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"encoding"
 	"errors"
 	"fmt"
 	"io"
@@ -76,7 +77,7 @@ func parse(b []byte) (map[string]any, error) {
 	if err := yaml.Unmarshal(b, &values); err != nil {
 		return nil, oneLine(err)
 	}
-	if err := unknownKey(values, reflect.TypeFor[Config](), ""); err != nil {
+	if err := check(values, reflect.TypeFor[Config](), ""); err != nil {
 		return nil, err
 	}
 	var c Config
@@ -99,8 +100,9 @@ func oneLine(err error) error {
 	return errors.New(msg)
 }
 
-// unknownKey finds a key that t has not and says which was probably meant.
-func unknownKey(values map[string]any, t reflect.Type, prefix string) error {
+// check finds a key that t has not, and says which was probably meant, or a
+// value that its type refuses.
+func check(values map[string]any, t reflect.Type, prefix string) error {
 	known := keys(t)
 	names := slices.Sorted(maps.Keys(known))
 	for _, k := range slices.Sorted(maps.Keys(values)) {
@@ -113,8 +115,13 @@ func unknownKey(values map[string]any, t reflect.Type, prefix string) error {
 			return fmt.Errorf("unknown key %q%s", prefix+k, hint)
 		}
 		if sub, ok := values[k].(map[string]any); ok && section.Kind() == reflect.Struct {
-			if err := unknownKey(sub, section, prefix+k+"."); err != nil {
+			if err := check(sub, section, prefix+k+"."); err != nil {
 				return err
+			}
+		}
+		if u, ok := reflect.New(section).Interface().(encoding.TextUnmarshaler); ok && values[k] != nil {
+			if err := u.UnmarshalText([]byte(fmt.Sprint(values[k]))); err != nil {
+				return fmt.Errorf("%s: %w", prefix+k, err)
 			}
 		}
 	}

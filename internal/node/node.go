@@ -33,9 +33,13 @@ type Env struct {
 // ErrConfig marks errors that are in the configuration.
 var ErrConfig = errors.New("configuration")
 
-func configError(format string, args ...any) error {
-	return fmt.Errorf("%w: "+format, append([]any{ErrConfig}, args...)...)
-}
+func configError(format string, args ...any) error { return &wrong{fmt.Errorf(format, args...)} }
+
+// wrong is an ErrConfig that does not say so.
+type wrong struct{ err error }
+
+func (w *wrong) Error() string   { return w.err.Error() }
+func (w *wrong) Unwrap() []error { return []error{ErrConfig, w.err} }
 
 // part is something that runs until its context ends.
 type part struct {
