@@ -31,7 +31,7 @@ type Config struct {
 	Slack float64
 	// MaxEdge is the number of parallel edge requests; the default is 2.
 	MaxEdge int
-	// MaxBuffer bounds the bytes asked of peers at once; the default is 48 MiB.
+	// MaxBuffer bounds the bytes asked of peers at once; the default is 32 MiB.
 	MaxBuffer int64
 	// Window bounds how far ahead of a reader the plan works, in bytes; 0 is to the
 	// end.
@@ -139,7 +139,7 @@ func NewPlan(cfg Config) *Plan {
 		cfg.MaxEdge = 2
 	}
 	if cfg.MaxBuffer == 0 {
-		cfg.MaxBuffer = 48 << 20
+		cfg.MaxBuffer = 32 << 20
 	}
 	n := manifest.PieceCount(cfg.Size, cfg.PieceSize)
 	p := &Plan{
