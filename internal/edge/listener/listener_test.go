@@ -26,11 +26,22 @@ func echo(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }
 // ends well.
 func run(t *testing.T, cfg Config) (*Server, context.CancelFunc) {
 	t.Helper()
+	s := listen(t, cfg)
+	return s, start(t, s)
+}
+
+func listen(t *testing.T, cfg Config) *Server {
+	t.Helper()
 	cfg.Listen = "127.0.0.1:0"
 	s, err := Listen(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+func start(t *testing.T, s *Server) context.CancelFunc {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -40,7 +51,7 @@ func run(t *testing.T, cfg Config) (*Server, context.CancelFunc) {
 			t.Error(err)
 		}
 	})
-	return s, cancel
+	return cancel
 }
 
 // trust is a client configuration that trusts the development authority in data.
