@@ -37,6 +37,8 @@ type peer struct {
 	rest  time.Duration // not asked before then
 	snubs int
 	lies  int
+	// dropped: a DropPeer is out; nothing more is asked.
+	dropped bool
 }
 
 // Expect tells of neighbours that upload and still download, and that are being
@@ -135,6 +137,7 @@ func (p *Plan) PeerBytes(now time.Duration, id PeerID, piece int, n int64) {
 	p.fromP2P.add(now, n)
 	for k := range q.asks {
 		if a := &q.asks[k]; a.piece == piece {
+			n = min(n, p.pieceLen(piece)-a.got)
 			a.got += n
 			q.out -= n
 			p.inAsk -= n
@@ -153,7 +156,7 @@ func (p *Plan) PeerPiece(id PeerID, piece int, ok bool) bool {
 	q.release(p, piece)
 	if !ok {
 		p.wasted += p.pieceLen(piece)
-		p.do(DropPeer{Peer: id, Reason: DropCorrupt})
+		p.drop(q, DropCorrupt)
 		return false
 	}
 	q.snubs = 0
@@ -178,7 +181,7 @@ func (p *Plan) PeerRejects(now time.Duration, id PeerID, piece int, missing bool
 		q.count--
 	}
 	if q.lies++; q.lies >= maxLies {
-		p.do(DropPeer{Peer: id, Reason: DropLiar})
+		p.drop(q, DropLiar)
 	}
 }
 
@@ -206,7 +209,16 @@ func (p *Plan) askOf(now time.Duration, q *peer, piece int) {
 }
 
 // usable reports whether q can be asked at all.
-func (q *peer) usable(now time.Duration) bool { return q.info.Uploads && now >= q.rest }
+func (q *peer) usable(now time.Duration) bool {
+	return q.info.Uploads && !q.dropped && now >= q.rest
+}
+
+func (p *Plan) drop(q *peer, reason string) {
+	if !q.dropped {
+		q.dropped = true
+		p.do(DropPeer{Peer: q.id, Reason: reason})
+	}
+}
 
 // usablePeers counts the peers that serve or will serve, those on their way too.
 func (p *Plan) usablePeers(now time.Duration) int {
@@ -308,7 +320,7 @@ func (p *Plan) dropStalled(now time.Duration) {
 		q.snubs++
 		q.rest = now + snubRest*time.Duration(q.snubs)
 		if q.snubs >= maxSnubs {
-			p.do(DropPeer{Peer: id, Reason: DropStall})
+			p.drop(q, DropStall)
 		}
 	}
 }
