@@ -126,7 +126,8 @@ func (s *Server) URL() string { return "http://" + s.ln.Addr().String() }
 // resumable, and the sharing.
 func (s *Server) Run(ctx context.Context) error {
 	defer os.Remove(s.path())
-	s.transfer.restore(ctx)
+	s.transfer.life = ctx
+	s.transfer.restore()
 	srv := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: 5 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return ctx },

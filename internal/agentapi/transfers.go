@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
 // maxSeeds bounds how many finished downloads are shared; the oldest go first.
@@ -39,7 +40,8 @@ type transfers struct {
 	path   string // of the list of seeds
 	log    *slog.Logger
 
-	restoring sync.WaitGroup
+	life    context.Context // of the server
+	waiting sync.WaitGroup  // for seeds to be shared
 
 	mu      sync.Mutex
 	seq     int
@@ -67,7 +69,7 @@ func (t *transfers) run(ctx context.Context, req Request, report func(Transfer))
 			report(NewTransfer(e.URL, e.File, e.dl.Progress()))
 			continue
 		}
-		t.end(e, err == nil)
+		t.end(e, result, err)
 		return result, err
 	}
 }
@@ -98,19 +100,42 @@ func (t *transfers) entry(s seed, dl *agent.Download) *entry {
 	return &entry{seq: t.seq, seed: s, dl: dl}
 }
 
-// end makes a seed of a finished download and closes any other.
-func (t *transfers) end(e *entry, complete bool) {
+// end makes a seed of a finished download and closes any other. One that was
+// finished before its manifest was there is shared once that is; an object
+// without any is not shared.
+func (t *transfers) end(e *entry, r agent.Result, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.running, e.File)
-	if !complete {
+	if err == nil && r.Object != (manifest.ObjectID{}) {
+		t.add(e)
+		t.save()
+		return
+	}
+	t.close1(e)
+	if err != nil {
+		return
+	}
+	dl, err := t.engine.Seed(t.life, agent.Request{URL: e.URL, File: e.File, Header: e.Header})
+	if err != nil {
+		t.log.Info("not shared", "file", e.File, "reason", err)
+		return
+	}
+	late := t.entry(e.seed, dl)
+	t.waiting.Go(func() { t.addLate(late) })
+}
+
+func (t *transfers) addLate(e *entry) {
+	_, err := e.dl.Wait(t.life)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err != nil || t.seeds[e.File] != nil || t.running[e.File] != nil {
+		t.log.Info("not shared", "file", e.File, "reason", err)
 		t.close1(e)
 		return
 	}
 	t.add(e)
-	if err := t.save(); err != nil {
-		t.log.Warn("list of seeds not saved", "error", err)
-	}
+	t.save()
 }
 
 func (t *transfers) add(e *entry) {
@@ -129,7 +154,13 @@ func (t *transfers) close1(e *entry) {
 }
 
 // save writes the list of seeds. t.mu is held.
-func (t *transfers) save() error {
+func (t *transfers) save() {
+	if err := t.write(); err != nil {
+		t.log.Warn("list of seeds not saved", "error", err)
+	}
+}
+
+func (t *transfers) write() error {
 	list := []seed{}
 	for _, e := range t.ordered(t.seeds) {
 		list = append(list, e.seed)
@@ -142,7 +173,7 @@ func (t *transfers) save() error {
 }
 
 // restore shares again what the list names, as far as it is still there.
-func (t *transfers) restore(ctx context.Context) {
+func (t *transfers) restore() {
 	b, err := os.ReadFile(t.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
@@ -158,21 +189,21 @@ func (t *transfers) restore(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range list[:min(len(list), maxSeeds)] {
-		dl, err := t.engine.Seed(ctx, agent.Request{URL: s.URL, File: s.File, Header: s.Header})
+		dl, err := t.engine.Seed(t.life, agent.Request{URL: s.URL, File: s.File, Header: s.Header})
 		if err != nil {
 			t.log.Info("no longer shared", "file", s.File, "reason", err)
 			continue
 		}
 		e := t.entry(s, dl)
 		t.add(e)
-		t.restoring.Go(func() { t.watch(ctx, e) })
+		t.waiting.Go(func() { t.watch(e) })
 	}
 }
 
 // watch takes a seed off the list when it turns out that it is gone or changed.
-func (t *transfers) watch(ctx context.Context, e *entry) {
-	_, err := e.dl.Wait(ctx)
-	if err == nil || ctx.Err() != nil {
+func (t *transfers) watch(e *entry) {
+	_, err := e.dl.Wait(t.life)
+	if err == nil || t.life.Err() != nil {
 		return
 	}
 	t.log.Info("no longer shared", "file", e.File, "reason", err)
@@ -183,9 +214,7 @@ func (t *transfers) watch(ctx context.Context, e *entry) {
 	}
 	delete(t.seeds, e.File)
 	t.close1(e)
-	if err := t.save(); err != nil {
-		t.log.Warn("list of seeds not saved", "error", err)
-	}
+	t.save()
 }
 
 // list returns what runs and what is shared, in the order they came.
@@ -216,9 +245,9 @@ func values(m map[string]*entry) []*entry {
 	return list
 }
 
-// close stops all and keeps the list. The context of restore has ended.
+// close stops all and keeps the list. The server's life has ended.
 func (t *transfers) close() error {
-	t.restoring.Wait()
+	t.waiting.Wait()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var errs []error

@@ -58,7 +58,7 @@ func printStatus(w io.Writer, st agentapi.Status, now time.Time) {
 		fmt.Fprintf(w, "  shared  %s  sent %s  %s\n", printable(filepath.Base(t.File)), formatSize(t.Uploaded), printable(t.URL))
 	}
 	if len(st.Downloads)+len(st.Seeds) == 0 {
-		fmt.Fprintln(w, "nothing fetched yet: tandem get URL")
+		fmt.Fprintln(w, "nothing to share yet")
 	}
 }
 
