@@ -18,7 +18,8 @@ type control struct {
 	e    *Engine
 	p    *p2p
 	s    *session.Session
-	host string // of control
+	url  string // of control
+	host string // in url
 
 	mu     sync.Mutex
 	swarms map[manifest.ObjectID]*member
@@ -34,7 +35,7 @@ func (e *Engine) control(at string, p *p2p) *control {
 	if c := e.controls[at]; c != nil {
 		return c
 	}
-	c := &control{e: e, p: p, host: hostOf(at), swarms: map[manifest.ObjectID]*member{}}
+	c := &control{e: e, p: p, url: at, host: hostOf(at), swarms: map[manifest.ObjectID]*member{}}
 	c.s = session.New(session.Config{
 		URL: at, HTTP: e.http, Installation: p.installation, Session: p.key, Agent: e.cfg.Agent,
 		Logger: e.log, OnPeers: c.onPeers, Acked: func(id string) {
@@ -42,7 +43,7 @@ func (e *Engine) control(at string, p *p2p) *control {
 				e.log.Warn("report not removed", "report", id, "error", err)
 			}
 		},
-		OnWelcome: c.onWelcome,
+		OnWelcome: c.onWelcome, OnError: c.onError,
 	})
 	e.controls[at] = c
 	e.group.Go(func() error {
@@ -66,7 +67,7 @@ func (c *control) onWelcome(ctx context.Context, w wire.Welcome, local netip.Add
 	host := c.p.endpoint.Addrs(local.Addr())
 	u := wire.Update{Addrs: host, Uploads: c.e.cfg.Upload, Uplink: uint32(c.e.cfg.UploadLimit * 8 / 1000)}
 	c.s.Update(u)
-	for _, r := range c.e.ledger.Pending() {
+	for _, r := range c.e.ledger.PendingFor(c.url) {
 		c.s.Report(r)
 	}
 	mapped, nat, err := c.p.endpoint.Gather(ctx, c.stun(w.STUN))
@@ -97,6 +98,20 @@ func (c *control) onPeers(m wire.Peers) {
 	c.mu.Unlock()
 	if member != nil {
 		member.meet(m.Peers)
+	}
+}
+
+// onError answers a refused grant, as after a long sleep of the machine, with a
+// new one.
+func (c *control) onError(e wire.Error) {
+	if e.Code != wire.CodeBadGrant || e.Object == nil {
+		return
+	}
+	c.mu.Lock()
+	m := c.swarms[*e.Object]
+	c.mu.Unlock()
+	if m != nil {
+		m.wantGrant()
 	}
 }
 

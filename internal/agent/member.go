@@ -18,6 +18,8 @@ const (
 	// seekEvery is how often a download with few peers asks for more.
 	seekEvery = 10 * time.Second
 	fewPeers  = 8
+	// minRenew is the least time between two grants, but for refused ones.
+	minRenew  = 10 * time.Second
 	wantPeers = wire.MaxCandidates
 )
 
@@ -33,11 +35,12 @@ type member struct {
 	grant   atomic.Pointer[string]
 	ctx     context.Context
 	cancel  context.CancelFunc
+	stale   chan struct{} // the grant was refused
 	seeking context.CancelFunc
 }
 
 func newMember(d *Download, b *bootstrapped, file *store.File) *member {
-	return &member{d: d, b: b, file: file}
+	return &member{d: d, b: b, file: file, stale: make(chan struct{}, 1)}
 }
 
 func (m *member) object() manifest.ObjectID { return m.b.signed.Object }
@@ -133,7 +136,8 @@ func (m *member) renew(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(max(left/2, 10*time.Second)):
+		case <-time.After(max(left/2, minRenew)):
+		case <-m.stale:
 		}
 		g, err := m.d.fetchGrant(ctx, m.b)
 		if err != nil {
@@ -147,6 +151,14 @@ func (m *member) renew(ctx context.Context) {
 		if m.control != nil {
 			m.control.join(m, m.joining())
 		}
+	}
+}
+
+// wantGrant makes renew get a new grant now.
+func (m *member) wantGrant() {
+	select {
+	case m.stale <- struct{}{}:
+	default:
 	}
 }
 
@@ -164,7 +176,7 @@ func (m *member) complete(r Result) {
 		Size: r.Size, FromEdge: r.FromEdge, FromPeers: r.FromPeers, Wasted: r.Wasted,
 		Millis: r.Elapsed.Milliseconds(), Complete: true, Receipts: receipts[:min(len(receipts), wire.MaxReceipts)],
 	}
-	if err := m.d.e.ledger.Add(report); err != nil {
+	if err := m.d.e.ledger.AddFor(m.control.url, report); err != nil {
 		m.d.e.log.Warn("report not kept", "object", m.object().String()[:16], "error", err)
 	}
 	m.control.s.Report(report)

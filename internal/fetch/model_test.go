@@ -205,6 +205,7 @@ func (m *planModel) actions() map[string]func(*rapid.T) {
 			if id, i, ok := m.anyAsk(t); ok {
 				delete(m.peers[id], i)
 				m.p.PeerPiece(id, i, rapid.IntRange(0, 5).Draw(t, "good") > 0)
+				m.tick(t) // cancels what others were asked
 			}
 		},
 		"reject": func(t *rapid.T) {
