@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/binary"
 	"sync/atomic"
@@ -176,6 +177,7 @@ func (m *member) complete(r Result) {
 		Size: r.Size, FromEdge: r.FromEdge, FromPeers: r.FromPeers, Wasted: r.Wasted,
 		Millis: r.Elapsed.Milliseconds(), Complete: true, Receipts: receipts[:min(len(receipts), wire.MaxReceipts)],
 	}
+	report.Signature = ed25519.Sign(m.b.p2p.key, report.SignedBytes())
 	if err := m.d.e.ledger.AddFor(m.control.url, report); err != nil {
 		m.d.e.log.Warn("report not kept", "object", m.object().String()[:16], "error", err)
 	}

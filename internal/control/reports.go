@@ -24,8 +24,8 @@ type record struct {
 }
 
 // checkReport verifies what can be verified of a report: that its grant is real
-// and was given for this object and session, that every receipt is signed by the
-// session, and that the sums agree. What a client says of the edge's bytes is
+// and was given for this object and session, that it and every receipt are signed
+// by the session, and that the sums agree. What a client says of the edge's bytes is
 // its word; the edge's own log is the other side of that account.
 func checkReport(r *wire.Report, now time.Time) (*grant.Claims, error) {
 	if !validReportID(r.ID) {
@@ -49,7 +49,13 @@ func checkReport(r *wire.Report, now time.Time) (*grant.Claims, error) {
 	case r.Millis < 0 || r.Millis > maxMillis:
 		return nil, fmt.Errorf("duration of %d ms", r.Millis)
 	}
-	return claims, checkReceipts(r)
+	if err := checkReceipts(r); err != nil {
+		return nil, err
+	}
+	if !ed25519.Verify(r.Session.Public(), r.SignedBytes(), r.Signature) {
+		return nil, errors.New("bad signature")
+	}
+	return claims, nil
 }
 
 // checkReceipts does not compare their sum with the report: a receipt is over all

@@ -23,6 +23,11 @@ func (c *client) report(id string, publisher ed25519.PrivateKey, expires time.Ti
 		Size: 100, FromEdge: 30, FromPeers: 70, Wasted: 5, Millis: 1000, Complete: true,
 	}
 	r.Receipts = []wire.PeerReceipt{c.receipt(wire.Key{7}, 70)}
+	return c.sign(r)
+}
+
+func (c *client) sign(r *wire.Report) *wire.Report {
+	r.Signature = ed25519.Sign(c.session, r.SignedBytes())
 	return r
 }
 
@@ -70,6 +75,7 @@ func TestReportsCountOnce(t *testing.T) {
 	}
 	// Under another ID the same receipt does not count again.
 	r.ID = "download-2"
+	c.sign(r)
 	again.send(wire.Message{Type: wire.MsgReport, Report: r})
 	again.want(wire.MsgAck)
 	want := Totals{Reports: 2, Complete: 2, FromEdge: 60, FromPeers: 140, Receipted: 70, Wasted: 10}
@@ -109,6 +115,7 @@ func TestReportRules(t *testing.T) {
 		"late":              {func(r *wire.Report) { *r = *c.report(r.ID, publisher, hour.Add(-29*24*time.Hour)) }, true},
 		"too late":          {func(r *wire.Report) { *r = *c.report(r.ID, publisher, hour.Add(-31*24*time.Hour)) }, false},
 		"resumed":           {func(r *wire.Report) { r.FromEdge = 10 }, true},
+		"not signed anew":   {func(r *wire.Report) { r.FromEdge = 10 }, false},
 		"fewer receipts":    {func(r *wire.Report) { r.Receipts = nil }, true},
 		"id":                {func(r *wire.Report) { r.ID = "../etc" }, false},
 		"long id":           {func(r *wire.Report) { r.ID = fmt.Sprintf("%065d", 1) }, false},
@@ -133,6 +140,9 @@ func TestReportRules(t *testing.T) {
 	} {
 		r := c.report("x", publisher, hour)
 		x.spoil(r)
+		if name != "not signed anew" {
+			c.sign(r) // what is wrong is not just the signature
+		}
 		c.send(wire.Message{Type: wire.MsgReport, Report: r})
 		m, err := c.read()
 		if err != nil {

@@ -142,7 +142,9 @@ func (c *client) enter(t *testing.T, publisher ed25519.PrivateKey, addr string) 
 }
 
 func (c *client) report(t *testing.T, publisher ed25519.PrivateKey, id string) wire.Report {
-	return wire.Report{ID: id, Object: object, Grant: c.grant(t, publisher), Session: public(c.key), Size: 100, FromEdge: 40, FromPeers: 60}
+	r := wire.Report{ID: id, Object: object, Grant: c.grant(t, publisher), Session: public(c.key), Size: 100, FromEdge: 40, FromPeers: 60}
+	r.Signature = ed25519.Sign(c.key, r.SignedBytes())
+	return r
 }
 
 // told waits until the client was told of a peer.

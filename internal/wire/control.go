@@ -3,6 +3,7 @@ package wire
 import (
 	"crypto/ed25519"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 
@@ -209,6 +210,26 @@ type Report struct {
 	Millis    int64             `json:"millis"` // duration of the download
 	Complete  bool              `json:"complete"`
 	Receipts  []PeerReceipt     `json:"receipts,omitempty"`
+	Signature []byte            `json:"signature"` // by the session key, over SignedBytes
+}
+
+const reportContext = "tandem report v1\x00"
+
+// SignedBytes are the bytes that a report's signature covers: who had how much of
+// what. Grants are shown to every peer; the signature keeps them from reporting
+// in another's name. Receipts carry their own.
+func (r *Report) SignedBytes() []byte {
+	b := append([]byte(reportContext), byte(len(r.ID)))
+	b = append(b, r.ID...)
+	b = append(b, r.Object[:]...)
+	b = append(b, r.Session[:]...)
+	for _, n := range []int64{r.Size, r.FromEdge, r.FromPeers, r.Wasted, r.Millis} {
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
+	if r.Complete {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 // PeerReceipt is one receipt in a report; the signature covers [ReceiptBytes].
