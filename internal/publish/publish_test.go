@@ -357,8 +357,10 @@ func TestCancelled(t *testing.T) {
 		t.Errorf("%d files were done after the end", n)
 	}
 	cfg.OnFile = nil
-	if sum := run(t, cfg); sum.Files != 22 || sum.Made+int(calls.Load()) != 22 {
-		t.Errorf("the next run: %+v", sum)
+	// A manifest that was being written when the run ended is good, though not counted.
+	left := 22 - int(calls.Load())
+	if sum := run(t, cfg); sum.Files != 22 || sum.Made > left || sum.Made < left-maxHashing {
+		t.Errorf("the next run made %d of %d: %+v", sum.Made, left, sum)
 	}
 }
 
