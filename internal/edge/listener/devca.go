@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -51,6 +52,8 @@ func newDevCA(cfg Config) (*devCA, error) {
 		return nil, errors.New("development certificates need a data directory")
 	}
 	d := &devCA{log: cfg.Logger, now: time.Now, names: append([]string{"localhost", "127.0.0.1", "::1"}, cfg.DevCA...)}
+	slices.Sort(d.names)
+	d.names = slices.Compact(d.names)
 	file := filepath.Join(cfg.Data, DevCAFile)
 	_, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
