@@ -72,7 +72,7 @@ func (d *Download) seedOnce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)
 	}
-	resp, err := d.head(ctx)
+	resp, err := d.head(ctx) //nolint:bodyclose // head has closed it
 	if err != nil {
 		return err
 	}
