@@ -81,6 +81,8 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 	home := t.TempDir()
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "USERPROFILE=" + home, "TMPDIR=" + home}
 	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
+	cmd.WaitDelay = time.Second // for children that outlive it
+	ownGroup(cmd)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -97,9 +99,10 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 	return p
 }
 
-// kill ends the process as nothing can prevent, and waits for it.
+// kill ends the process and its children as nothing can prevent, and waits for
+// it.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // it may have ended
+	killGroup(p.cmd)
 	<-p.ended
 }
 
