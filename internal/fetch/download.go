@@ -152,6 +152,7 @@ func (d *Download) Run(ctx context.Context) error {
 		case d.err != nil:
 			return d.err
 		case d.plan.Done():
+			d.o.Logger.Debug("edge pieces by reason", "pieces", d.plan.EdgePieces())
 			return nil
 		}
 		select {

@@ -72,7 +72,7 @@ func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body 
 			return err
 		}
 		d.o.Announce(i)
-		d.post(func(now time.Duration) {
+		d.post(func(time.Duration) {
 			d.due = true
 			d.arrived(i, d.plan.EdgePiece(e.req, i), &d.stats.FromEdge)
 		})

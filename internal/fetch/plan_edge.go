@@ -11,6 +11,10 @@ const (
 	// measured and nothing is paced.
 	burstBytes = 1 << 20
 	burstTime  = 1500 * time.Millisecond
+	// settleTime is how long the first response goes on before its rate counts, and
+	// swarmTime how long a download must be at that rate to wait for a swarm.
+	settleTime = 150 * time.Millisecond
+	swarmTime  = 5 * time.Second
 	// maxRun bounds one edge request while peers take part, in bytes.
 	maxRun = 8 << 20
 	// prefetch is how many pieces ahead of a reader peers are asked in order.
@@ -20,6 +24,8 @@ const (
 	// leastPace is the deficit, of the best total rate, below which the edge is
 	// not asked; backupPace the one from which others' duties are taken over.
 	leastPace, backupPace = 0.1, 0.25
+	// crowdedFor is how long the pace of past requests says something of the edge.
+	crowdedFor = 3 * time.Second
 	// The edge's rate is measured from measureFrom on, at most every measureEvery.
 	measureFrom  = 700 * time.Millisecond
 	measureEvery = 500 * time.Millisecond
@@ -29,19 +35,56 @@ const (
 // it, those up to end follow unless somebody else has them by then.
 type edgeReq struct {
 	id               int
+	began            time.Duration
+	bytes            int64
 	next, claim, end int
 	got              int64 // bytes of piece next
-	urgent           bool
+	why              Why
+}
+
+// Why says what a request to the edge was for.
+type Why uint8
+
+// Reasons to ask the edge.
+const (
+	WhyAlone  Why = iota // nobody else could be asked
+	WhyDuty              // this client owns the pieces
+	WhyBehind            // the edge alone would have been faster so far
+	WhyBackup            // the owner is slow
+	WhyYield             // peers do not fill the downlink
+	WhyUrgent            // a reader waits
+	WhyLast              // it would have come last
+	whys
+)
+
+var whyNames = [whys]string{"alone", "duty", "behind", "backup", "yield", "urgent", "last"}
+
+// String is one word.
+func (w Why) String() string { return whyNames[w] }
+
+// EdgePieces counts the pieces the edge has brought, by what they were asked for.
+func (p *Plan) EdgePieces() map[Why]int {
+	out := map[Why]int{}
+	for w, n := range p.edge.pieces {
+		if n > 0 {
+			out[Why(w)] = n
+		}
+	}
+	return out
 }
 
 type edgeState struct {
 	reqs   []*edgeReq
 	nextID int
+	pieces [whys]int // brought, by why they were asked for
 	rate   *meter
 	full   float64 // rate that the edge alone would give, bytes per second
 	fullAt time.Duration
 	// freeFrom is since when requests have run without pause and unpaced.
 	freeFrom time.Duration
+	// perReq is the rate of the last requests, each by itself, as of perReqAt.
+	perReq   float64
+	perReqAt time.Duration
 	failed   int
 	retry    time.Duration // not asked before then
 	ttfb     time.Duration
@@ -72,6 +115,7 @@ func (p *Plan) EdgeBytes(now time.Duration, req int, n int64) {
 	p.fromAll.add(now, n)
 	if r := p.edge.find(req); r != nil {
 		r.got += n
+		r.bytes += n
 	}
 }
 
@@ -80,6 +124,7 @@ func (p *Plan) EdgeBytes(now time.Duration, req int, n int64) {
 func (p *Plan) EdgePiece(req, piece int) bool {
 	p.edge.failed = 0
 	if r := p.edge.find(req); r != nil && r.next == piece {
+		p.edge.pieces[r.why]++
 		if r.next < r.claim {
 			p.asked[piece]--
 		} else {
@@ -97,6 +142,7 @@ func (p *Plan) EdgeEnds(now time.Duration, req int, ok bool, retry time.Duration
 	if r == nil {
 		return
 	}
+	p.edge.learn(now, r)
 	p.wasted += r.got
 	for i := r.next; i < r.claim; i++ {
 		p.asked[i]--
@@ -107,6 +153,20 @@ func (p *Plan) EdgeEnds(now time.Duration, req int, ok bool, retry time.Duration
 		back := 250 * time.Millisecond << min(p.edge.failed, 6)
 		p.edge.retry = now + max(retry, back)
 	}
+}
+
+// learn takes in how fast a request went.
+func (e *edgeState) learn(now time.Duration, r *edgeReq) {
+	took := now - r.began
+	if r.bytes == 0 || took <= 0 {
+		return
+	}
+	rate := float64(r.bytes) / took.Seconds()
+	if e.perReqAt == 0 || now-e.perReqAt > crowdedFor {
+		e.perReq = rate
+	}
+	e.perReq += (rate - e.perReq) / 4
+	e.perReqAt = now
 }
 
 // EdgeFailures is the number of requests that failed since one last succeeded.
@@ -144,6 +204,16 @@ func (p *Plan) behind(now time.Duration) bool {
 	return float64(p.left) > p.edge.full*(until-now).Seconds()
 }
 
+// early reports whether others may be about to turn up: the download has just
+// begun and will take long enough for a swarm. Clients that do not know of each
+// other yet then do not all begin at the beginning.
+func (p *Plan) early(now time.Duration) bool {
+	if !p.cfg.Uploads || now < settleTime || now > burstTime {
+		return false
+	}
+	return float64(p.cfg.Size) > p.fromAll.rate(now)*swarmTime.Seconds()
+}
+
 func (p *Plan) burst(now time.Duration) bool {
 	return now < burstTime && p.edge.rate.total < burstBytes
 }
@@ -153,25 +223,29 @@ func (p *Plan) askEdge(now time.Duration) {
 	alone := p.usablePeers(now) == 0
 	free := alone || p.burst(now) || p.behind(now)
 	p.measureEdge(now, free)
+	if !p.yield.begun {
+		p.top = best{period: p.top.period, start: now} // what counts is what peers and edge reach together
+		p.top.see(now, p.fromAll.rate(now))
+	}
 	p.yield.step(now, rates{
 		best: p.top.value(), total: p.fromAll.rate(now), p2p: p.fromP2P.rate(now), edge: p.edge.rate.rate(now),
 	}, float64(p.cfg.PieceSize))
-	p.reserve(now, alone)
+	p.reserve(now, alone && !p.early(now))
 	for now >= p.edge.retry && p.running() < p.cfg.MaxEdge {
-		if first, count := p.owned(); count > 0 {
-			p.request(first, count, false)
+		if first, count := p.owned(now); count > 0 {
+			p.request(now, first, count, WhyDuty)
 			continue
 		}
 		if alone {
 			if first, count := p.inOrder(); count > 0 && p.running() == 0 {
-				p.request(first, count, false)
+				p.request(now, first, count, WhyAlone)
 			}
 			return
 		}
 		if !free && (p.yield.pace < leastPace*p.top.value() || p.yield.tokens < float64(p.cfg.PieceSize)) {
 			return
 		}
-		i := p.pickEdge(free)
+		i := p.pickEdge(now, free)
 		if i < 0 {
 			return
 		}
@@ -180,24 +254,24 @@ func (p *Plan) askEdge(now time.Duration) {
 			count = min(count, int(p.yield.tokens/float64(p.cfg.PieceSize)))
 		}
 		p.yield.tokens = max(0, p.yield.tokens-float64(count)*float64(p.cfg.PieceSize))
-		p.request(i, count, false)
+		p.request(now, i, count, p.why(now, i))
 	}
 }
 
 func (p *Plan) running() int {
 	n := 0
 	for _, r := range p.edge.reqs {
-		if !r.urgent {
+		if r.why != WhyUrgent {
 			n++
 		}
 	}
 	return n
 }
 
-func (p *Plan) request(first, count int, urgent bool) {
+func (p *Plan) request(now time.Duration, first, count int, why Why) {
 	id := p.edge.nextID
 	p.edge.nextID++
-	r := &edgeReq{id: id, next: first, claim: first, end: first + count, urgent: urgent}
+	r := &edgeReq{id: id, began: now, next: first, claim: first, end: first + count, why: why}
 	p.edge.reqs = append(p.edge.reqs, r)
 	p.extend(r, max(1, int(maxRun/p.cfg.PieceSize)))
 	p.do(AskEdge{Req: id, First: first, Count: count})
@@ -218,31 +292,34 @@ func (p *Plan) extend(r *edgeReq, ahead int) {
 }
 
 // reserve moves the reservations of long requests along. With peers about, a
-// request that runs on in file order ends at what it has reserved: everybody's
-// would bring the same pieces.
+// request that runs on in file order ends with the piece in progress:
+// everybody's would bring the same pieces.
 func (p *Plan) reserve(now time.Duration, alone bool) {
+	ahead := max(2, int(p.edge.rate.rate(now)*2/float64(p.cfg.PieceSize)))
 	for _, r := range p.edge.reqs {
-		if r.claim >= r.end {
-			continue
-		}
-		ahead := max(2, int(p.edge.rate.rate(now)*2/float64(p.cfg.PieceSize)))
-		if alone {
+		switch {
+		case r.why != WhyAlone:
+		case alone:
 			p.extend(r, ahead)
-			continue
-		}
-		if r.claim == r.next { // nothing reserved yet: finish the piece in progress
-			p.extend(r, 1)
-		}
-		if r.claim < r.end {
-			r.end = r.claim
-			p.do(TrimEdge{Req: r.id, End: r.end})
+		case r.end > r.next+1:
+			p.cut(r, r.next+1)
 		}
 	}
 }
 
+// cut ends r before piece end and gives back what it has reserved from there on.
+func (p *Plan) cut(r *edgeReq, end int) {
+	for ; r.claim > end; r.claim-- {
+		p.asked[r.claim-1]--
+	}
+	r.end = end
+	p.extend(r, end-r.next)
+	p.do(TrimEdge{Req: r.id, End: end})
+}
+
 // owned returns a run of pieces that this client owns, that no neighbour has and
 // nobody was asked for: those first in which it is the surest owner.
-func (p *Plan) owned() (first, count int) {
+func (p *Plan) owned(now time.Duration) (first, count int) {
 	bestScore := float32(math.Inf(-1))
 	e := p.elect
 	for s, rank := range e.rank {
@@ -253,7 +330,7 @@ func (p *Plan) owned() (first, count int) {
 			first, count, bestScore = f, c, e.own[s]
 		}
 	}
-	if len(p.peers)+len(p.expected) == 0 {
+	if len(p.peers)+len(p.expected) == 0 && !p.early(now) {
 		return 0, 0
 	}
 	return first, count
@@ -276,28 +353,52 @@ func (p *Plan) absentRun(from, to int) (first, count int) {
 }
 
 // pickEdge chooses a piece for the edge beyond this client's own duty. While
-// pieces are absent among the neighbours, the edge's capacity belongs to those,
-// and to their owners: this client takes only what it is the next to own, from
-// the end that the owner comes to last. Without such, or (free) when it must
-// not wait, the rarest.
-func (p *Plan) pickEdge(free bool) int {
-	found, least, absent := -1, float32(math.Inf(1)), false
+// pieces are absent among the neighbours, the edge's capacity belongs to those
+// and to their owners: without need this client waits; with need it takes what
+// the owners come to last, first where it is the next to own. When nothing is
+// absent it takes the rarest.
+func (p *Plan) pickEdge(now time.Duration, free bool) int {
+	found, foundRank, least, absent := -1, uint8(rankOther), float32(math.Inf(1)), false
 	for i := range p.n {
 		if p.have.Has(i) || p.avail[i] > 0 {
 			continue
 		}
 		absent = true
-		if rank, _, owner := p.elect.of(i); p.open(i) && rank == rankBackup && owner < least {
-			found, least = i, owner
+		rank, _, owner := p.elect.of(i)
+		if p.open(i) && (found < 0 || rank < foundRank || rank == foundRank && owner < least) {
+			found, foundRank, least = i, rank, owner
 		}
 	}
-	if found >= 0 && (free || p.yield.pace > backupPace*p.top.value()) {
-		return found
-	}
-	if absent && !free && p.yield.pace <= backupPace*p.top.value() {
+	need := free || p.yield.pace > backupPace*p.top.value() && !p.crowded(now)
+	switch {
+	case !absent:
+		return p.rarest(func(int) bool { return true })
+	case !need:
 		return -1
+	case found < 0 && free:
+		return p.rarest(func(int) bool { return true })
 	}
-	return p.rarest(func(int) bool { return true })
+	return found
+}
+
+// crowded reports whether the edge is what everybody waits for: requests to it
+// have lately progressed far slower than this client takes in bytes. To ask it
+// for more then only takes from those who fetch what nobody has.
+func (p *Plan) crowded(now time.Duration) bool {
+	e := &p.edge
+	return e.perReqAt > 0 && now-e.perReqAt < crowdedFor && e.perReq*float64(p.cfg.MaxEdge) < p.top.value()/2
+}
+
+// why names the reason for asking for piece i beyond duty.
+func (p *Plan) why(now time.Duration, i int) Why {
+	switch rank, _, _ := p.elect.of(i); {
+	case p.burst(now) || p.behind(now):
+		return WhyBehind
+	case p.avail[i] == 0 && rank == rankBackup:
+		return WhyBackup
+	default:
+		return WhyYield
+	}
 }
 
 // runFrom is how many pieces from i on make one request that lasts about half a
@@ -362,7 +463,7 @@ func (p *Plan) askUrgent(now time.Duration) {
 	for i := first; i < first+count; i++ {
 		p.withdraw(i)
 	}
-	p.request(first, count, true)
+	p.request(now, first, count, WhyUrgent)
 }
 
 // lateFromPeer reports whether piece i is asked of a peer that has not begun to
