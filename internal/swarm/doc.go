@@ -7,8 +7,8 @@
 //
 // Every link has two goroutines. The reader parses frames and delivers them; the
 // writer sends control frames first and then, in turns that [uploads] hands out,
-// the pieces that were asked for. State of a link is under its mutex; nothing is
-// called out of the package while one is held.
+// the pieces that were asked for. State of a link is under its mutex; no handler
+// is called while one is held. Mutexes are taken in the order node, swarm or link.
 package swarm
 
 import (

@@ -16,8 +16,14 @@ import (
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
-// writeWithin bounds one write to a peer.
-const writeWithin = 30 * time.Second
+const (
+	// writeWithin bounds one write to a peer, byeWithin one to a link that ends.
+	writeWithin = 30 * time.Second
+	byeWithin   = time.Second
+	// idleAfter is when a link without a peer in any swarm ends, at the latest
+	// twice that: links are few, and whoever comes first must not keep them all.
+	idleAfter = 30 * time.Second
+)
 
 // link is one connection to a peer with the swarms that are open on it.
 type link struct {
@@ -26,6 +32,11 @@ type link struct {
 	key  wire.Key
 	r    *bufio.Reader
 	wake chan struct{} // the writer has something to do
+
+	// calls is held while peers come, go and are heard of, so that a handler
+	// hears PeerOpen first, PeerClose last and one thing at a time. It is taken
+	// before mu, and never by what a handler may call.
+	calls lock
 
 	mu       sync.Mutex
 	err      error // why the link ends
@@ -39,6 +50,12 @@ type link struct {
 	lastID   uint32 // last request id used
 	ended    bool
 }
+
+// lock is a mutex that is held for long: while handlers work.
+type lock chan struct{}
+
+func (l lock) Lock()   { l <- struct{}{} }
+func (l lock) Unlock() { <-l }
 
 // mine is a swarm that this side has opened.
 type mine struct {
@@ -65,7 +82,7 @@ type upload struct {
 func newLink(n *Node, conn Conn) *link {
 	return &link{
 		node: n, conn: conn, key: conn.Peer(), r: bufio.NewReaderSize(conn, 64<<10),
-		wake:  make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), calls: make(lock, 1),
 		peers: map[uint16]*Peer{}, opened: map[manifest.ObjectID]*mine{},
 		offered: map[uint16]*wire.Open{}, requests: map[uint32]*request{},
 	}
@@ -125,8 +142,9 @@ func (l *link) run(ctx context.Context) error {
 	g.Go(func() error { return l.readLoop(ctx) })
 	g.Go(func() error { return l.writeLoop(ctx) })
 	g.Go(func() error {
-		<-ctx.Done()
+		l.watch(ctx)
 		_ = l.conn.SetReadDeadline(time.Now()) // wakes the reader
+		_ = l.conn.SetWriteDeadline(time.Now().Add(byeWithin))
 		return nil
 	})
 	err := g.Wait()
@@ -136,6 +154,26 @@ func (l *link) run(ctx context.Context) error {
 		return l.err
 	}
 	return err
+}
+
+// watch ends the link when it has been idle for long, and returns when ctx ends.
+func (l *link) watch(ctx context.Context) {
+	tick := time.NewTicker(idleAfter)
+	defer tick.Stop()
+	for idle := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		l.mu.Lock()
+		none := len(l.peers) == 0
+		l.mu.Unlock()
+		if none && idle {
+			l.close(errIdle)
+		}
+		idle = none
+	}
 }
 
 // close makes run return err.
@@ -156,7 +194,15 @@ func (l *link) signal() {
 	}
 }
 
+// send queues a frame, unless so much waits that the peer cannot be reading. The
+// caller holds the mutex.
 func (l *link) send(f wire.Frame) {
+	if len(l.control) > maxControl {
+		if l.err == nil {
+			l.err = fmt.Errorf("%w: does not read", errProtocol)
+		}
+		return
+	}
 	l.control = f.Append(l.control)
 	l.signal()
 }
@@ -176,9 +222,16 @@ func (l *link) offers(object manifest.ObjectID) bool {
 // open opens s on the link, unless it is, and admits the other side when it has
 // opened s too.
 func (l *link) open(s *Swarm) {
+	l.calls.Lock()
+	defer l.calls.Unlock()
+	l.openHeld(s)
+}
+
+// openHeld is open for a caller that holds calls.
+func (l *link) openHeld(s *Swarm) {
 	l.mu.Lock()
 	m := l.opened[s.m.Object]
-	if l.ended || len(l.opened) >= wire.MaxChannels || m != nil && m.swarm == s {
+	if l.ended || len(l.opened) >= wire.MaxChannels || m != nil && m.swarm == s || s.hasLeft() {
 		l.mu.Unlock()
 		return
 	}
@@ -199,7 +252,8 @@ func (l *link) open(s *Swarm) {
 	}
 }
 
-// admit makes a peer of the other side in a swarm that both have opened.
+// admit makes a peer of the other side in a swarm that both have opened, or
+// renews its grant. The caller holds calls.
 func (l *link) admit(m *mine, o *wire.Open) {
 	s := m.swarm
 	c, err := grant.Parse(string(o.Grant), time.Now())
@@ -208,9 +262,14 @@ func (l *link) admit(m *mine, o *wire.Open) {
 	}
 	if err != nil {
 		l.node.log.Info("peer refused", "peer", l.key.Short(), "object", s.m.Object.String()[:16], "error", err)
-		l.mu.Lock()
-		l.send(&wire.Close{Channel: m.channel, Reason: wire.CloseRefused})
-		delete(l.opened, s.m.Object)
+		l.leaveHeld(s, wire.CloseRefused, err)
+		return
+	}
+	l.mu.Lock()
+	if l.ended || m.peer != nil {
+		if m.peer != nil {
+			m.peer.expires = c.Expires
+		}
 		l.mu.Unlock()
 		return
 	}
@@ -218,21 +277,10 @@ func (l *link) admit(m *mine, o *wire.Open) {
 		link: l, swarm: s, mine: m.channel, theirs: o.Channel, uploads: o.Uploads, uplink: o.Uplink,
 		expires: c.Expires, have: manifest.NewBitfield(s.m.Manifest.NumPieces()),
 	}
-	l.mu.Lock()
-	if l.ended || m.peer != nil {
-		if m.peer != nil {
-			m.peer.expires = c.Expires // the grant is renewed
-		}
-		l.mu.Unlock()
-		return
-	}
 	m.peer = p
 	l.peers[o.Channel] = p
 	l.mu.Unlock()
-	if !s.attach(p) {
-		l.leave(p, wire.CloseDone, errLeft)
-		return
-	}
+	s.attach(p)
 	s.m.Handler.PeerOpen(p)
 	// Attached before the set is read: what is verified meanwhile is announced
 	// twice rather than never.
@@ -242,22 +290,40 @@ func (l *link) admit(m *mine, o *wire.Open) {
 }
 
 // leave ends this side's part in a swarm, and with the last one the link.
-func (l *link) leave(p *Peer, reason wire.CloseReason, err error) {
+func (l *link) leave(s *Swarm) {
+	l.calls.Lock()
+	defer l.calls.Unlock()
+	l.leaveHeld(s, wire.CloseDone, errLeft)
 	l.mu.Lock()
-	if m := l.opened[p.swarm.m.Object]; m != nil && m.channel == p.mine {
-		delete(l.opened, p.swarm.m.Object)
-		l.send(&wire.Close{Channel: p.mine, Reason: reason})
-	}
-	gone := l.drop(p)
 	last := len(l.opened) == 0
 	l.mu.Unlock()
-	if gone {
-		p.swarm.detach(p)
-		p.swarm.m.Handler.PeerClose(p, err)
-	}
 	if last {
 		l.close(errIdle)
 	}
+}
+
+// leaveHeld closes a swarm that this side has opened. The caller holds calls.
+func (l *link) leaveHeld(s *Swarm, reason wire.CloseReason, err error) {
+	l.mu.Lock()
+	m := l.opened[s.m.Object]
+	if m == nil || m.swarm != s {
+		l.mu.Unlock()
+		return
+	}
+	delete(l.opened, s.m.Object)
+	l.send(&wire.Close{Channel: m.channel, Reason: reason})
+	p := m.peer
+	gone := p != nil && l.drop(p)
+	l.mu.Unlock()
+	if gone {
+		l.told(p, err)
+	}
+}
+
+// told tells the swarm that a peer is gone. The caller holds calls.
+func (l *link) told(p *Peer, err error) {
+	p.swarm.detach(p)
+	p.swarm.m.Handler.PeerClose(p, err)
 }
 
 // drop forgets a peer with its requests; the caller holds the mutex.
@@ -266,6 +332,9 @@ func (l *link) drop(p *Peer) bool {
 		return false
 	}
 	delete(l.peers, p.theirs)
+	if m := l.opened[p.swarm.m.Object]; m != nil && m.peer == p {
+		m.peer = nil
+	}
 	for id, r := range l.requests {
 		if r.peer == p {
 			delete(l.requests, id)
@@ -286,6 +355,8 @@ func (l *link) detachAll(err error) {
 	if err == nil {
 		err = errBye
 	}
+	l.calls.Lock()
+	defer l.calls.Unlock()
 	l.mu.Lock()
 	l.ended = true
 	var gone []*Peer
@@ -296,8 +367,7 @@ func (l *link) detachAll(err error) {
 	}
 	l.mu.Unlock()
 	for _, p := range gone {
-		p.swarm.detach(p)
-		p.swarm.m.Handler.PeerClose(p, err)
+		l.told(p, err)
 	}
 }
 
@@ -310,10 +380,13 @@ func (l *link) announce(p *Peer, piece int) {
 	}
 }
 
-func (l *link) renew(p *Peer) {
+// renew shows the grant in force, where the swarm is open.
+func (l *link) renew(s *Swarm) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.send(p.swarm.openFrame(p.mine))
+	if m := l.opened[s.m.Object]; m != nil && m.swarm == s {
+		l.send(s.openFrame(m.channel))
+	}
 }
 
 func (l *link) receipt(p *Peer, n uint64, sig []byte) {

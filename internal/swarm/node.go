@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +26,8 @@ const (
 	maxPeers = 40
 	// connectWithin bounds one attempt to reach a candidate.
 	connectWithin = 8 * time.Second
+	// maxDials is the most candidates that are tried at a time.
+	maxDials = 128
 	// maxBans bounds the memory of peers that are not dealt with any more.
 	maxBans = 4096
 )
@@ -97,31 +101,31 @@ func (n *Node) Run() error {
 	}
 }
 
-// start runs f in a goroutine that Run waits for; it reports false when the node
-// is closing.
-func (n *Node) start(f func()) bool {
+// start runs f in a goroutine that Run waits for, unless the node is closing.
+func (n *Node) start(f func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed || n.ctx.Err() != nil {
-		return false
+	if !n.closed && n.ctx.Err() == nil {
+		n.group.Go(func() error { f(); return nil })
 	}
-	n.group.Go(func() error { f(); return nil })
-	return true
 }
 
 // serve runs one link from its HELLO to its end.
 func (n *Node) serve(conn Conn) {
 	l := newLink(n, conn)
 	defer conn.Close()
-	if err := l.hello(); err != nil {
+	err := l.hello()
+	if err == nil {
+		err = n.admit(l)
+	}
+	n.mu.Lock()
+	delete(n.dialing, l.key) // held until here, so that nobody dials a second time
+	n.mu.Unlock()
+	if err != nil {
 		n.log.Debug("link refused", "peer", l.key.Short(), "error", err)
 		return
 	}
-	if err := n.admit(l); err != nil {
-		n.log.Debug("link refused", "peer", l.key.Short(), "error", err)
-		return
-	}
-	err := l.run(n.ctx)
+	err = l.run(n.ctx)
 	n.mu.Lock()
 	if n.links[l.key] == l {
 		delete(n.links, l.key)
@@ -169,7 +173,7 @@ func (n *Node) admit(l *link) error {
 // ban ends the dealings with a peer for the life of the node.
 func (n *Node) ban(key wire.Key, reason string) {
 	n.mu.Lock()
-	if len(n.banned) < maxBans {
+	if _, known := n.banned[key]; !known && len(n.banned) < maxBans {
 		n.banned[key] = reason
 	}
 	l := n.links[key]
@@ -177,6 +181,12 @@ func (n *Node) ban(key wire.Key, reason string) {
 	if l != nil {
 		l.close(fmt.Errorf("%w: %s", errProtocol, reason))
 	}
+}
+
+func (n *Node) allLinks() []*link {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Values(n.links))
 }
 
 // Links is the number of links.
@@ -189,31 +199,40 @@ func (n *Node) Links() int {
 // connect makes a link to the candidate unless there is one.
 func (n *Node) connect(s *Swarm, c wire.Candidate) {
 	n.mu.Lock()
-	l, _ := n.links[c.Key], n.banned[c.Key]
+	l := n.links[c.Key]
 	_, banned := n.banned[c.Key]
+	linked := l != nil && !l.closing()
 	busy := n.dialing[c.Key]
-	if l == nil && !banned && !busy {
+	dial := !linked && !banned && !busy && len(n.dialing) < maxDials
+	if dial {
 		n.dialing[c.Key] = true
 	}
 	n.mu.Unlock()
 	switch {
-	case banned || busy:
-		return
-	case l != nil:
-		l.open(s)
+	case linked:
+		n.start(func() { l.open(s) })
+	case dial:
+		n.start(func() { n.dial(c) })
+	case !busy:
+		s.forget(c.Key)
+	}
+}
+
+// dial reaches a candidate and runs the link with it. The swarms that want it
+// are opened when the link is admitted.
+func (n *Node) dial(c wire.Candidate) {
+	ctx, cancel := context.WithTimeout(n.ctx, connectWithin)
+	conn, err := n.cfg.Connector.Connect(ctx, c)
+	cancel()
+	if err == nil {
+		n.serve(conn)
 		return
 	}
-	n.start(func() {
-		ctx, cancel := context.WithTimeout(n.ctx, connectWithin)
-		conn, err := n.cfg.Connector.Connect(ctx, c)
-		cancel()
-		n.mu.Lock()
-		delete(n.dialing, c.Key)
-		n.mu.Unlock()
-		if err != nil {
-			n.log.Debug("peer not reached", "peer", c.Key.Short(), "error", err)
-			return
-		}
-		n.serve(conn)
-	})
+	n.log.Debug("peer not reached", "peer", c.Key.Short(), "error", err)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.dialing, c.Key)
+	for _, s := range n.swarms {
+		s.forget(c.Key)
+	}
 }

@@ -18,7 +18,6 @@ type Peer struct {
 	expires time.Time         // of its grant
 	have    manifest.Bitfield // under link.mu
 	haves   []uint32          // announcements not yet written, under link.mu
-	serving int               // requests queued, under link.mu
 }
 
 // Key is the peer's session key.

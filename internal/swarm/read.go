@@ -86,6 +86,8 @@ func (l *link) piece(ctx context.Context, n int) error {
 
 // received delivers what has come of a request, unless it was cancelled.
 func (l *link) received(r *request, n, size int) {
+	l.calls.Lock()
+	defer l.calls.Unlock()
 	l.mu.Lock()
 	live := l.requests[r.id] == r
 	if live && r.got == size {
@@ -114,6 +116,8 @@ func (l *link) other(t wire.Type, n int) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
+	l.calls.Lock()
+	defer l.calls.Unlock()
 	switch f := f.(type) {
 	case *wire.Open:
 		return l.onOpen(f)
@@ -141,9 +145,13 @@ func (l *link) other(t wire.Type, n int) error {
 
 func (l *link) onOpen(f *wire.Open) error {
 	l.mu.Lock()
-	if l.offered[f.Channel] == nil && len(l.offered) >= wire.MaxChannels {
+	switch o := l.offered[f.Channel]; {
+	case o == nil && len(l.offered) >= wire.MaxChannels:
 		l.mu.Unlock()
 		return fmt.Errorf("%w: more than %d channels", errProtocol, wire.MaxChannels)
+	case o != nil && o.Object != f.Object:
+		l.mu.Unlock()
+		return fmt.Errorf("%w: channel %d is of another object", errProtocol, f.Channel)
 	}
 	l.offered[f.Channel] = f
 	m := l.opened[f.Object]
@@ -153,7 +161,7 @@ func (l *link) onOpen(f *wire.Open) error {
 		s := l.node.swarms[f.Object]
 		l.node.mu.Unlock()
 		if s != nil {
-			l.open(s) // admits, since the offer is known
+			l.openHeld(s) // admits, since the offer is known
 		}
 		return nil
 	}
@@ -166,15 +174,9 @@ func (l *link) onClose(f *wire.Close) {
 	delete(l.offered, f.Channel)
 	p := l.peers[f.Channel]
 	gone := p != nil && l.drop(p)
-	if gone {
-		if m := l.opened[p.swarm.m.Object]; m != nil && m.peer == p {
-			delete(l.opened, p.swarm.m.Object)
-		}
-	}
 	l.mu.Unlock()
 	if gone {
-		p.swarm.detach(p)
-		p.swarm.m.Handler.PeerClose(p, errBye)
+		l.told(p, errBye) // this side's part goes on: the peer may come back
 	}
 }
 
@@ -254,12 +256,7 @@ func (l *link) onReject(f *wire.Reject) {
 func (l *link) onRequest(f *wire.Request) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var p *Peer
-	for _, m := range l.peers {
-		if m.theirs == f.Channel {
-			p = m
-		}
-	}
+	p := l.peers[f.Channel]
 	switch {
 	case p == nil || !p.swarm.m.Uploads || time.Now().After(p.expires.Add(grantGrace)):
 		l.send(&wire.Reject{ID: f.ID, Reason: wire.RejectDenied, Retry: 5000})

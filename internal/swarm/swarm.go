@@ -74,10 +74,9 @@ func (s *Swarm) Leave() {
 	s.node.mu.Unlock()
 	s.mu.Lock()
 	s.left = true
-	peers := s.all()
 	s.mu.Unlock()
-	for _, p := range peers {
-		p.link.leave(p, wire.CloseDone, errLeft)
+	for _, l := range s.node.allLinks() {
+		l.leave(s)
 	}
 }
 
@@ -101,12 +100,22 @@ func (s *Swarm) Connect(candidates []wire.Candidate) {
 
 // Renew shows every peer the grant in force.
 func (s *Swarm) Renew() {
-	s.mu.Lock()
-	peers := s.all()
-	s.mu.Unlock()
-	for _, p := range peers {
-		p.link.renew(p)
+	for _, l := range s.node.allLinks() {
+		l.renew(s)
 	}
+}
+
+func (s *Swarm) hasLeft() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left
+}
+
+// forget gives up a candidate that could not be reached.
+func (s *Swarm) forget(key wire.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.wanted, key)
 }
 
 // seeks reports whether a link with key should open this swarm at once.
@@ -182,16 +191,11 @@ func (s *Swarm) Credit(p *Peer, n int) {
 	}
 }
 
-// attach admits a peer; it reports false when the swarm has been left.
-func (s *Swarm) attach(p *Peer) bool {
+func (s *Swarm) attach(p *Peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.left {
-		return false
-	}
 	s.peers[p.Key()] = p
 	delete(s.wanted, p.Key())
-	return true
 }
 
 func (s *Swarm) detach(p *Peer) {

@@ -181,14 +181,15 @@ func (g *greedy) PeerPiece(p *Peer, i int, data []byte) {
 		p.Drop("corrupt")
 		return
 	}
-	g.m.swarm.Announce(i)
-	g.m.swarm.Credit(p, len(data))
+	p.swarm.Announce(i)
+	p.swarm.Credit(p, len(data))
 	if g.m.store.Have().Full() {
 		close(g.done)
 	}
 }
 
 func (g *greedy) PeerReject(*Peer, int, bool, time.Duration) { g.mu.Lock(); g.reject++; g.mu.Unlock() }
+
 func (g *greedy) PeerClose(_ *Peer, err error) {
 	g.mu.Lock()
 	g.closed = append(g.closed, err)
@@ -259,7 +260,7 @@ func TestGrantsAreRequired(t *testing.T) {
 					Trusted: []ed25519.PublicKey{b.publisher.Public().(ed25519.PublicKey)}, Handler: g,
 				})
 				leech.swarm.Connect([]wire.Candidate{seed.host.Candidate()})
-				time.Sleep(5 * time.Second)
+				<-time.After(5 * time.Second)
 				if leech.store.Have().Count() > 0 || seed.swarm.Uploaded() > 0 {
 					t.Error("pieces were served without a good grant")
 				}
@@ -302,6 +303,9 @@ func TestHostilePeersAreDropped(t *testing.T) {
 		{"request past the end", func(*bed) []byte {
 			return (&wire.Request{Channel: 9, ID: 1, Piece: 15, Begin: 65530, Length: 100}).Append(nil)
 		}},
+		{"channel of another object", func(*bed) []byte {
+			return (&wire.Open{Channel: 9, Object: manifest.ObjectID{1}, Grant: []byte("x")}).Append(nil)
+		}},
 		{"flood of requests", func(*bed) []byte {
 			var out []byte
 			for i := range uint32(4 * wire.MaxRequests) {
@@ -318,7 +322,7 @@ func TestHostilePeersAreDropped(t *testing.T) {
 				conn, key := raw(t, b, seed, "mallory")
 				synctest.Wait()
 				go func() { _, _ = conn.Write(tc.send(b)) }()
-				time.Sleep(2 * time.Second)
+				<-time.After(2 * time.Second)
 				conn.Cut()
 				synctest.Wait()
 				seed.mu.Lock()

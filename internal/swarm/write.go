@@ -22,6 +22,7 @@ func (l *link) writeLoop(ctx context.Context) error {
 		buf  []byte
 		t    *turn
 		sent int
+		due  time.Time // of the next piece, where the rate is limited
 		ping = time.NewTimer(wire.PingAfter)
 	)
 	defer ping.Stop()
@@ -34,7 +35,7 @@ func (l *link) writeLoop(ctx context.Context) error {
 		var serving, ending bool
 		buf, serving, ending = l.pending(buf[:0])
 		if len(buf) > 0 {
-			if err := l.write(buf); err != nil {
+			if err := l.write(ctx, buf); err != nil {
 				return err
 			}
 			ping.Reset(wire.PingAfter)
@@ -45,11 +46,13 @@ func (l *link) writeLoop(ctx context.Context) error {
 		if serving && t == nil {
 			t, sent = l.node.uploads.enter(), 0
 		}
-		if t != nil && isReady(t) {
+		wait := time.Until(due)
+		if t != nil && isReady(t) && wait <= 0 {
 			done, n, err := l.serveSome(ctx, &buf)
 			if err != nil {
 				return err
 			}
+			due = l.node.paid(n)
 			if sent += n; done || sent >= turnBytes {
 				l.node.uploads.leave(t)
 				t = nil
@@ -57,7 +60,11 @@ func (l *link) writeLoop(ctx context.Context) error {
 			continue
 		}
 		var ready chan struct{}
-		if t != nil {
+		var paid <-chan time.Time
+		switch {
+		case t != nil && wait > 0:
+			paid = time.After(wait)
+		case t != nil:
 			ready = t.ready
 		}
 		select {
@@ -65,6 +72,7 @@ func (l *link) writeLoop(ctx context.Context) error {
 			return ctx.Err()
 		case <-l.wake:
 		case <-ready:
+		case <-paid:
 		case <-ping.C:
 			l.mu.Lock()
 			l.send(&wire.Ping{Nonce: nonce})
@@ -89,9 +97,6 @@ func isReady(t *turn) bool {
 func (l *link) pending(buf []byte) (out []byte, serving, ending bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.control) > maxControl && l.err == nil {
-		l.err = fmt.Errorf("%w: does not read", errProtocol)
-	}
 	buf = append(buf, l.control...)
 	l.control = l.control[:0]
 	for _, p := range l.peers {
@@ -118,8 +123,11 @@ func byeText(err error) string {
 	return string(text)
 }
 
-func (l *link) write(b []byte) error {
+func (l *link) write(ctx context.Context, b []byte) error {
 	_ = l.conn.SetWriteDeadline(time.Now().Add(writeWithin))
+	if ctx.Err() != nil {
+		_ = l.conn.SetWriteDeadline(time.Now().Add(byeWithin))
+	}
 	if _, err := l.conn.Write(b); err != nil {
 		return fmt.Errorf("write to %s: %w", l.key.Short(), err)
 	}
@@ -137,11 +145,6 @@ func (l *link) serveSome(ctx context.Context, buf *[]byte) (done bool, n int, er
 	u := l.serve[0]
 	l.mu.Unlock()
 	n = int(min(u.Length, wire.MaxData))
-	if up := l.node.cfg.Up; up != nil {
-		if err := up.WaitN(ctx, n); err != nil {
-			return false, 0, errClosing
-		}
-	}
 	b := wire.AppendPieceHeader((*buf)[:0], u.ID, u.Begin, n)
 	head := len(b)
 	b = grow(b, n)
@@ -156,7 +159,7 @@ func (l *link) serveSome(ctx context.Context, buf *[]byte) (done bool, n int, er
 		l.mu.Unlock()
 		return true, 0, nil
 	}
-	if err := l.write(b); err != nil {
+	if err := l.write(ctx, b); err != nil {
 		return false, 0, err
 	}
 	s.uploaded.Add(int64(n))
@@ -181,6 +184,17 @@ func (l *link) served(u upload, n uint32) bool {
 		return true
 	}
 	return false
+}
+
+// paid takes n sent bytes off the limit of the uplink and returns when the next
+// may follow. Nobody waits before sending: frames that are not pieces would wait
+// as well, and with them this side's own requests.
+func (n *Node) paid(sent int) time.Time {
+	now := time.Now()
+	if n.cfg.Up == nil || sent == 0 {
+		return now
+	}
+	return now.Add(n.cfg.Up.ReserveN(now, sent).DelayFrom(now))
 }
 
 func grow(b []byte, n int) []byte {
