@@ -1,8 +1,6 @@
 package fetch
 
 import (
-	"math"
-	"slices"
 	"time"
 )
 
@@ -30,84 +28,6 @@ const (
 	measureFrom  = 700 * time.Millisecond
 	measureEvery = 500 * time.Millisecond
 )
-
-// edgeReq is one running request: pieces from next up to claim are reserved for
-// it, those up to end follow unless somebody else has them by then.
-type edgeReq struct {
-	id               int
-	began            time.Duration
-	bytes            int64
-	next, claim, end int
-	got              int64 // bytes of piece next
-	why              Why
-}
-
-// Why says what a request to the edge was for.
-type Why uint8
-
-// Reasons to ask the edge.
-const (
-	WhyAlone  Why = iota // nobody else could be asked
-	WhyDuty              // this client owns the pieces
-	WhyBehind            // the edge alone would have been faster so far
-	WhyBackup            // the owner is slow
-	WhyYield             // peers do not fill the downlink
-	WhyUrgent            // a reader waits
-	WhyLast              // it would have come last
-	whys
-)
-
-var whyNames = [whys]string{"alone", "duty", "behind", "backup", "yield", "urgent", "last"}
-
-// String is one word.
-func (w Why) String() string { return whyNames[w] }
-
-// EdgePieces counts the pieces the edge has brought, by what they were asked for.
-func (p *Plan) EdgePieces() map[Why]int {
-	out := map[Why]int{}
-	for w, n := range p.edge.pieces {
-		if n > 0 {
-			out[Why(w)] = n
-		}
-	}
-	return out
-}
-
-type edgeState struct {
-	reqs   []*edgeReq
-	nextID int
-	pieces [whys]int // brought, by why they were asked for
-	rate   *meter
-	full   float64 // rate that the edge alone would give, bytes per second
-	fullAt time.Duration
-	// freeFrom is since when requests have run without pause and unpaced.
-	freeFrom time.Duration
-	// perReq is the rate of the last requests, each by itself, as of perReqAt.
-	perReq   float64
-	perReqAt time.Duration
-	failed   int
-	retry    time.Duration // not asked before then
-	ttfb     time.Duration
-}
-
-func newEdgeState() edgeState {
-	return edgeState{nextID: 1, rate: newMeter(2*time.Second, 20)}
-}
-
-func (e *edgeState) open(r edgeReq) { e.reqs = append(e.reqs, &r) }
-
-func (e *edgeState) find(id int) *edgeReq {
-	for _, r := range e.reqs {
-		if r.id == id {
-			return r
-		}
-	}
-	return nil
-}
-
-func (e *edgeState) remove(r *edgeReq) {
-	e.reqs = slices.DeleteFunc(e.reqs, func(x *edgeReq) bool { return x == r })
-}
 
 // EdgeBytes records n bytes of edge request req, not yet verified.
 func (p *Plan) EdgeBytes(now time.Duration, req int, n int64) {
@@ -155,68 +75,8 @@ func (p *Plan) EdgeEnds(now time.Duration, req int, ok bool, retry time.Duration
 	}
 }
 
-// learn takes in how fast a request went.
-func (e *edgeState) learn(now time.Duration, r *edgeReq) {
-	took := now - r.began
-	if r.bytes == 0 || took <= 0 {
-		return
-	}
-	rate := float64(r.bytes) / took.Seconds()
-	if e.perReqAt == 0 || now-e.perReqAt > crowdedFor {
-		e.perReq = rate
-	}
-	e.perReq += (rate - e.perReq) / 4
-	e.perReqAt = now
-}
-
 // EdgeFailures is the number of requests that failed since one last succeeded.
 func (p *Plan) EdgeFailures() int { return p.edge.failed }
-
-// measureEdge learns what the edge alone would give, at moments when it is not
-// paced: what it gives now or, if most of what arrives is from it, everything
-// that arrives, since the peers then only take its place on the downlink.
-func (p *Plan) measureEdge(now time.Duration, free bool) {
-	e := &p.edge
-	if !free || len(e.reqs) == 0 {
-		e.freeFrom = now
-	}
-	r, all := e.rate.rate(now), p.fromAll.rate(now)
-	if r > all/2 {
-		r = all
-	}
-	switch {
-	case now < measureFrom:
-	case r > e.full:
-		e.full = r
-	case now-e.freeFrom >= e.rate.window() && now-e.fullAt >= measureEvery:
-		e.fullAt = now
-		e.full += (r - e.full) / 4
-	}
-}
-
-// behind reports whether, going on as now, the download would end later than the
-// edge alone would have ended it. It is so until the edge's rate is known.
-func (p *Plan) behind(now time.Duration) bool {
-	if p.edge.full == 0 {
-		return true
-	}
-	until := seconds((1+p.cfg.Slack)*float64(p.cfg.Size)/p.edge.full) + guard
-	return float64(p.left) > p.edge.full*(until-now).Seconds()
-}
-
-// early reports whether others may be about to turn up: the download has just
-// begun and will take long enough for a swarm. Clients that do not know of each
-// other yet then do not all begin at the beginning.
-func (p *Plan) early(now time.Duration) bool {
-	if !p.cfg.Uploads || now < settleTime || now > burstTime {
-		return false
-	}
-	return float64(p.cfg.Size) > p.fromAll.rate(now)*swarmTime.Seconds()
-}
-
-func (p *Plan) burst(now time.Duration) bool {
-	return now < burstTime && p.edge.rate.total < burstBytes
-}
 
 // askEdge keeps the edge busy with what it should send now.
 func (p *Plan) askEdge(now time.Duration) {
@@ -315,126 +175,6 @@ func (p *Plan) cut(r *edgeReq, end int) {
 	r.end = end
 	p.extend(r, end-r.next)
 	p.do(TrimEdge{Req: r.id, End: end})
-}
-
-// owned returns a run of pieces that this client owns, that no neighbour has and
-// nobody was asked for: those first in which it is the surest owner.
-func (p *Plan) owned(now time.Duration) (first, count int) {
-	bestScore := float32(math.Inf(-1))
-	e := p.elect
-	for s, rank := range e.rank {
-		if rank != rankOwner || e.own[s] <= bestScore {
-			continue
-		}
-		if f, c := p.absentRun(s*e.stripe, min((s+1)*e.stripe, p.n)); c > 0 {
-			first, count, bestScore = f, c, e.own[s]
-		}
-	}
-	if len(p.peers)+len(p.expected) == 0 && !p.early(now) {
-		return 0, 0
-	}
-	return first, count
-}
-
-func (p *Plan) absentRun(from, to int) (first, count int) {
-	for i := from; i < to; i++ {
-		if !p.open(i) || p.avail[i] > 0 {
-			if count > 0 {
-				break
-			}
-			continue
-		}
-		if count == 0 {
-			first = i
-		}
-		count++
-	}
-	return first, count
-}
-
-// pickEdge chooses a piece for the edge beyond this client's own duty. While
-// pieces are absent among the neighbours, the edge's capacity belongs to those
-// and to their owners: without need this client waits; with need it takes what
-// the owners come to last, first where it is the next to own. When nothing is
-// absent it takes the rarest.
-func (p *Plan) pickEdge(now time.Duration, free bool) int {
-	found, foundRank, least, absent := -1, uint8(rankOther), float32(math.Inf(1)), false
-	for i := range p.n {
-		if p.have.Has(i) || p.avail[i] > 0 {
-			continue
-		}
-		absent = true
-		rank, _, owner := p.elect.of(i)
-		if p.open(i) && (found < 0 || rank < foundRank || rank == foundRank && owner < least) {
-			found, foundRank, least = i, rank, owner
-		}
-	}
-	need := free || p.yield.pace > backupPace*p.top.value() && !p.crowded(now)
-	switch {
-	case !absent:
-		return p.rarest(func(int) bool { return true })
-	case !need:
-		return -1
-	case found < 0 && free:
-		return p.rarest(func(int) bool { return true })
-	}
-	return found
-}
-
-// crowded reports whether the edge is what everybody waits for: requests to it
-// have lately progressed far slower than this client takes in bytes. To ask it
-// for more then only takes from those who fetch what nobody has.
-func (p *Plan) crowded(now time.Duration) bool {
-	e := &p.edge
-	return e.perReqAt > 0 && now-e.perReqAt < crowdedFor && e.perReq*float64(p.cfg.MaxEdge) < p.top.value()/2
-}
-
-// why names the reason for asking for piece i beyond duty.
-func (p *Plan) why(now time.Duration, i int) Why {
-	switch rank, _, _ := p.elect.of(i); {
-	case p.burst(now) || p.behind(now):
-		return WhyBehind
-	case p.avail[i] == 0 && rank == rankBackup:
-		return WhyBackup
-	default:
-		return WhyYield
-	}
-}
-
-// runFrom is how many pieces from i on make one request that lasts about half a
-// second: all missing, unasked, and as absent among the neighbours as i.
-func (p *Plan) runFrom(i int, now time.Duration) int {
-	most := max(1, int(min(p.edge.rate.rate(now)/2, maxRun)/float64(p.cfg.PieceSize)))
-	count := 1
-	for j := i + 1; j < p.n && count < most; j++ {
-		if !p.open(j) || (p.avail[j] == 0) != (p.avail[i] == 0) {
-			break
-		}
-		count++
-	}
-	return count
-}
-
-// inOrder returns the first run of missing pieces nobody was asked for.
-func (p *Plan) inOrder() (first, count int) {
-	from := max(p.reader, 0)
-	for k := range p.n {
-		i := (from + k) % p.n
-		if !p.open(i) {
-			if count > 0 {
-				break
-			}
-			continue
-		}
-		if count > 0 && i != first+count {
-			break
-		}
-		if count == 0 {
-			first = i
-		}
-		count++
-	}
-	return first, count
 }
 
 // askUrgent fetches what a reader waits for, and a little ahead of it, from the

@@ -1,0 +1,144 @@
+package fetch
+
+import (
+	"slices"
+	"time"
+)
+
+// edgeReq is one running request: pieces from next up to claim are reserved for
+// it, those up to end follow unless somebody else has them by then.
+type edgeReq struct {
+	id               int
+	began            time.Duration
+	bytes            int64
+	next, claim, end int
+	got              int64 // bytes of piece next
+	why              Why
+}
+
+// Why says what a request to the edge was for.
+type Why uint8
+
+// Reasons to ask the edge.
+const (
+	WhyAlone  Why = iota // nobody else could be asked
+	WhyDuty              // this client owns the pieces
+	WhyBehind            // the edge alone would have been faster so far
+	WhyBackup            // the owner is slow
+	WhyYield             // peers do not fill the downlink
+	WhyUrgent            // a reader waits
+	WhyLast              // it would have come last
+	whys
+)
+
+var whyNames = [whys]string{"alone", "duty", "behind", "backup", "yield", "urgent", "last"}
+
+// String is one word.
+func (w Why) String() string { return whyNames[w] }
+
+// EdgePieces counts the pieces the edge has brought, by what they were asked for.
+func (p *Plan) EdgePieces() map[Why]int {
+	out := map[Why]int{}
+	for w, n := range p.edge.pieces {
+		if n > 0 {
+			out[Why(w)] = n
+		}
+	}
+	return out
+}
+
+type edgeState struct {
+	reqs   []*edgeReq
+	nextID int
+	pieces [whys]int // brought, by why they were asked for
+	rate   *meter
+	full   float64 // rate that the edge alone would give, bytes per second
+	fullAt time.Duration
+	// freeFrom is since when requests have run without pause and unpaced.
+	freeFrom time.Duration
+	// perReq is the rate of the last requests, each by itself, as of perReqAt.
+	perReq   float64
+	perReqAt time.Duration
+	failed   int
+	retry    time.Duration // not asked before then
+	ttfb     time.Duration
+}
+
+func newEdgeState() edgeState {
+	return edgeState{nextID: 1, rate: newMeter(2*time.Second, 20)}
+}
+
+func (e *edgeState) open(r edgeReq) { e.reqs = append(e.reqs, &r) }
+
+func (e *edgeState) find(id int) *edgeReq {
+	for _, r := range e.reqs {
+		if r.id == id {
+			return r
+		}
+	}
+	return nil
+}
+
+func (e *edgeState) remove(r *edgeReq) {
+	e.reqs = slices.DeleteFunc(e.reqs, func(x *edgeReq) bool { return x == r })
+}
+
+// learn takes in how fast a request went.
+func (e *edgeState) learn(now time.Duration, r *edgeReq) {
+	took := now - r.began
+	if r.bytes == 0 || took <= 0 {
+		return
+	}
+	rate := float64(r.bytes) / took.Seconds()
+	if e.perReqAt == 0 || now-e.perReqAt > crowdedFor {
+		e.perReq = rate
+	}
+	e.perReq += (rate - e.perReq) / 4
+	e.perReqAt = now
+}
+
+// measureEdge learns what the edge alone would give, at moments when it is not
+// paced: what it gives now or, if most of what arrives is from it, everything
+// that arrives, since the peers then only take its place on the downlink.
+func (p *Plan) measureEdge(now time.Duration, free bool) {
+	e := &p.edge
+	if !free || len(e.reqs) == 0 {
+		e.freeFrom = now
+	}
+	r, all := e.rate.rate(now), p.fromAll.rate(now)
+	if r > all/2 {
+		r = all
+	}
+	switch {
+	case now < measureFrom:
+	case r > e.full:
+		e.full = r
+	case now-e.freeFrom >= e.rate.window() && now-e.fullAt >= measureEvery:
+		e.fullAt = now
+		e.full += (r - e.full) / 4
+	}
+}
+
+// behind reports whether, going on as now, the download would end later than the
+// edge alone would have ended it. It is so until the edge's rate is known.
+func (p *Plan) behind(now time.Duration) bool {
+	if p.edge.full == 0 {
+		return true
+	}
+	until := seconds((1+p.cfg.Slack)*float64(p.cfg.Size)/p.edge.full) + guard
+	return float64(p.left) > p.edge.full*(until-now).Seconds()
+}
+
+// early reports whether others may be about to turn up: the download has just
+// begun and will take long enough for a swarm. Clients that do not know of each
+// other yet then do not all begin at the beginning.
+func (p *Plan) early(now time.Duration) bool {
+	if !p.cfg.Uploads || now < settleTime || now > burstTime {
+		return false
+	}
+	return float64(p.cfg.Size) > p.fromAll.rate(now)*swarmTime.Seconds()
+}
+
+func (p *Plan) burst(now time.Duration) bool {
+	return now < burstTime && p.edge.rate.total < burstBytes
+}
