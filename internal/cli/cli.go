@@ -87,7 +87,7 @@ func run(ctx context.Context, args []string, g *grammar, s Streams) (command str
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	kctx, err := parser.Parse(args)
+	kctx, err := parser.Parse(ordered(parser.Model, args))
 	command = commandOf(parser, err, kctx)
 	if errors.Is(err, errShown) {
 		return command, errShown

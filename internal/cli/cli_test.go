@@ -202,6 +202,32 @@ func TestFileKeysAreFlags(t *testing.T) {
 	check("get", reflect.TypeFor[config.Common]())
 }
 
+func TestOrdered(t *testing.T) {
+	var g grammar
+	parser, err := kong.New(&g, kong.NoDefaultHelp(), kong.ExplicitGroups([]kong.Group{{Key: "common"}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases := map[string]string{
+		"get u1 -o f":                   "get -o f u1",
+		"get -O u1 -O u2":               "get -O -O u1 u2",
+		"get -C - u1 --json":            "get -C --json u1",
+		"get u1 --limit-rate 2M u2 -qf": "get --limit-rate 2M -qf u1 u2",
+		"get -fo f u1":                  "get -fo f u1",
+		"get -o - u1":                   "get -o - u1",
+		"get --limit-rate=2M u -- -x":   "get --limit-rate=2M -- u -x",
+		"--config f get get":            "--config f get get",
+		"serve get --listen :1":         "serve --listen :1 get",
+		"get u -o":                      "get -o u",
+		"nonsense --x y":                "--x nonsense y",
+	}
+	for in, want := range cases {
+		if got := strings.Join(ordered(parser.Model, strings.Fields(in)), " "); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
 func TestExitCodes(t *testing.T) {
 	cases := []struct {
 		err  error

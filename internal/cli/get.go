@@ -39,17 +39,11 @@ func (c *getCmd) Run(p *process) error {
 	if c.Data == "" {
 		c.Data = config.DataDir("get")
 	}
-	// curl has "-C -".
-	if c.Continue {
-		c.URL = withoutDash(c.URL)
-	}
 	header, err := parseHeaders(c.Header)
 	if err != nil {
 		return usage(err)
 	}
 	switch {
-	case len(c.URL) == 0:
-		return usage(errors.New("which URL?"))
 	case len(c.URL) > 1 && c.Output != "":
 		return usage(errors.New("-o names one file, but there are several URLs"))
 	case c.Output != "" && c.RemoteName:
@@ -250,14 +244,4 @@ func parseHeaders(lines []string) (http.Header, error) {
 		h.Add(textproto.CanonicalMIMEHeaderKey(name), value)
 	}
 	return h, nil
-}
-
-func withoutDash(list []string) []string {
-	var kept []string
-	for _, s := range list {
-		if s != "-" {
-			kept = append(kept, s)
-		}
-	}
-	return kept
 }
