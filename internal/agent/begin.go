@@ -58,7 +58,7 @@ func (d *Download) resume(ctx context.Context, r *store.Resumed) error {
 	d.mu.Lock()
 	d.file, d.src, d.kept = r.File, src, r.Bytes
 	d.mu.Unlock()
-	resp, err := d.head(ctx)
+	resp, err := d.head(ctx) //nolint:bodyclose // head closes it
 	if err != nil {
 		return err
 	}
@@ -134,8 +134,7 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 	defer cancel()
 	found := make(chan *bootstrapped, 1)
 	go func() { found <- d.bootstrap(bctx, resp) }()
-	stop := context.AfterFunc(ctx, func() { b.Close() })
-	defer stop()
+	defer context.AfterFunc(ctx, b.end)()
 	d.pause(ctx, src, resp.Header, found)
 	buf := make([]byte, 128<<10)
 	for {
@@ -151,17 +150,17 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 		n, err := b.Read(buf)
 		if n > 0 {
 			if _, werr := plain.Write(buf[:n]); werr != nil {
-				b.Close()
+				b.end()
 				return werr
 			}
 			d.notify()
 		}
-		if err == io.EOF {
-			b.Close()
+		if errors.Is(err, io.EOF) {
+			b.end()
 			return d.streamed(src, plain, found)
 		}
 		if err != nil {
-			b.Close()
+			b.end()
 			return d.broken(ctx, src, plain, err, found)
 		}
 	}
@@ -190,12 +189,13 @@ func (d *Download) streamed(src *source, plain *store.Plain, found chan *bootstr
 	if src.size >= 0 && plain.Size() != src.size {
 		return fmt.Errorf("%w: the response ended at byte %d of %d", ErrNetwork, plain.Size(), src.size)
 	}
-	if found == nil {
-		return nil
+	if err := checkDigest(src.answered, plain.Sum()); err != nil {
+		d.discard()
+		return err
 	}
-	d.mu.Lock()
-	d.settled = true
-	d.mu.Unlock()
+	if found != nil {
+		d.settle(errPlain)
+	}
 	return nil
 }
 

@@ -61,7 +61,6 @@ type edgeState struct {
 	perReqAt time.Duration
 	failed   int
 	retry    time.Duration // not asked before then
-	ttfb     time.Duration
 }
 
 func newEdgeState() edgeState {

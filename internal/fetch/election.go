@@ -74,7 +74,8 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-func (e *election) of(piece int) (rank uint8, own, first float32) {
+// of returns this client's rank for a piece, and its owner's score.
+func (e *election) of(piece int) (rank uint8, owner float32) {
 	s := piece / e.stripe
-	return e.rank[s], e.own[s], e.first[s]
+	return e.rank[s], e.first[s]
 }

@@ -18,7 +18,6 @@ type planModel struct {
 	peers map[PeerID]map[int]bool // what each peer is asked for
 	edge  map[int][2]int          // piece in progress and end of running requests
 	next  PeerID
-	ever  int
 }
 
 func newPlanModel(t *rapid.T) *planModel {

@@ -52,7 +52,7 @@ func (p *Plan) pickEdge(now time.Duration, free bool) int {
 			continue
 		}
 		absent = true
-		rank, _, owner := p.elect.of(i)
+		rank, owner := p.elect.of(i)
 		if p.open(i) && (found < 0 || rank < foundRank || rank == foundRank && owner < least) {
 			found, foundRank, least = i, rank, owner
 		}
@@ -79,7 +79,7 @@ func (p *Plan) crowded(now time.Duration) bool {
 
 // why names the reason for asking for piece i beyond duty.
 func (p *Plan) why(now time.Duration, i int) Why {
-	switch rank, _, _ := p.elect.of(i); {
+	switch rank, _ := p.elect.of(i); {
 	case p.burst(now) || p.behind(now):
 		return WhyBehind
 	case p.avail[i] == 0 && rank == rankBackup:

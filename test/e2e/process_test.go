@@ -163,8 +163,10 @@ func cell(t *testing.T, origin string, flags ...string) (url string, edge, contr
 	t.Helper()
 	control = tandem(t, "control", "--listen", "127.0.0.1:0", "--data", t.TempDir())
 	at := control.ready(t)
-	edge = tandem(t, append([]string{"edge", "--origin", origin, "--control", at,
-		"--listen", "127.0.0.1:0", "--data", t.TempDir()}, flags...)...)
+	edge = tandem(t, append([]string{
+		"edge", "--origin", origin, "--control", at,
+		"--listen", "127.0.0.1:0", "--data", t.TempDir(),
+	}, flags...)...)
 	return edge.ready(t), edge, control
 }
 

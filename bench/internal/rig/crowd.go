@@ -44,8 +44,10 @@ type Download struct {
 // file, data and log are in dir.
 func Get(ctx context.Context, h *lab.Host, bin, url, dir string, flags ...string) (*Download, error) {
 	d := &Download{File: filepath.Join(dir, "file"), Log: filepath.Join(dir, "log")}
-	args := append([]string{"get", url, "-o", d.File, "--json", "--upload", "on", "--linger", "1h",
-		"--data", filepath.Join(dir, "data")}, flags...)
+	args := append([]string{
+		"get", url, "-o", d.File, "--json", "--upload", "on", "--linger", "1h",
+		"--data", filepath.Join(dir, "data"),
+	}, flags...)
 	d.Cmd = h.Command(ctx, bin, args...)
 	return d, mkdir(dir)
 }
