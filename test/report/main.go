@@ -10,7 +10,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -89,7 +91,7 @@ func (s *summary) end(e event) {
 	if e.Test == "" {
 		s.packages++
 		if e.Action == "fail" {
-			// A panic, a time-out or a build error belongs to no test.
+			s.unfinished(e.Package)
 			s.print(lines)
 			s.failed = append(s.failed, e.Package)
 		}
@@ -103,6 +105,18 @@ func (s *summary) end(e event) {
 	case "fail":
 		s.print(lines)
 		s.failed = append(s.failed, e.name())
+	}
+}
+
+// unfinished are the tests that a panic or a time-out has ended with their
+// package: go test says no more of them, and what it printed stands with one.
+func (s *summary) unfinished(pkg string) {
+	for _, name := range slices.Sorted(maps.Keys(s.output)) {
+		if strings.HasPrefix(name, pkg+" ") && name != pkg+" " {
+			s.print(s.output[name])
+			s.failed = append(s.failed, name+": it did not end")
+			delete(s.output, name)
+		}
 	}
 }
 
@@ -135,7 +149,7 @@ func reason(lines []string) string {
 func (s *summary) close() {
 	tests := 0
 	for _, f := range s.failed {
-		if strings.Contains(f, " ") {
+		if strings.Contains(f, " ") { // package and test
 			tests++
 		}
 	}

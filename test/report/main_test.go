@@ -34,6 +34,12 @@ const bad = `{"Action":"output","Package":"q","Test":"TestC","Output":"=== RUN  
 {"Action":"fail","Package":"r","FailedBuild":"r"}
 `
 
+const panicked = `{"Action":"output","Package":"s","Test":"TestD","Output":"=== RUN   TestD\n"}
+{"Action":"output","Package":"s","Test":"TestD","Output":"panic: test timed out\n"}
+{"Action":"output","Package":"s","Output":"FAIL\ts\t9s\n"}
+{"Action":"fail","Package":"s"}
+`
+
 func TestSummarise(t *testing.T) {
 	cases := []struct {
 		name, in, want string
@@ -56,6 +62,13 @@ FAIL	r [build failed]
   FAILED  q
   FAILED  q TestC
   FAILED  r
+`, false},
+		{"panic", panicked, `FAIL	s	9s
+panic: test timed out
+
+0 passed, 1 failed, 0 skipped in 1 packages
+  FAILED  s
+  FAILED  s TestD: it did not end
 `, false},
 		{"nothing ran", "no packages to test\n", "no packages to test\n\n0 passed, 0 failed, 0 skipped in 0 packages\n", false},
 	}
