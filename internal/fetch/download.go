@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
@@ -93,6 +94,7 @@ type Download struct {
 	m      *manifest.Manifest
 	start  time.Time
 	events chan func(now time.Duration)
+	reader atomic.Int64 // piece that SetReader told last
 	done   chan struct{}
 	wg     sync.WaitGroup
 
@@ -117,7 +119,7 @@ type Download struct {
 // NewDownload prepares the download of what the store lacks.
 func NewDownload(o Options) *Download {
 	m := o.Store.Manifest()
-	return &Download{
+	d := &Download{
 		o: o, m: m, start: time.Now(),
 		events: make(chan func(time.Duration), 256), done: make(chan struct{}),
 		plan: NewPlan(Config{
@@ -128,6 +130,8 @@ func NewDownload(o Options) *Download {
 		ids: map[Peer]PeerID{}, peers: map[PeerID]Peer{}, edge: map[int]*edgeRun{}, senders: map[Peer]bool{},
 		changed: make(chan struct{}),
 	}
+	d.reader.Store(-1)
+	return d
 }
 
 // Run downloads until every piece is in the store, an error that cannot be
@@ -219,16 +223,32 @@ func (d *Download) act(ctx context.Context, now time.Duration) {
 	d.mu.Unlock()
 }
 
-// watch gives up when nothing has come for too long.
+// watch gives up when nothing has come for too long that is wanted.
 func (d *Download) watch(now time.Duration) {
 	silent := now - d.progress
-	if silent < giveUpAfter || silent < stallAfter && (len(d.peers) > 0 || d.plan.EdgeFailures() < 3) {
+	switch {
+	case silent < giveUpAfter:
+		return
+	case !d.plan.Wants():
+		d.progress = now // a reader takes its time
+		return
+	case silent < stallAfter && (len(d.peers) > 0 || d.plan.EdgeFailures() < 3):
 		return
 	}
 	d.err = ErrStalled
 	if d.lastErr != nil {
 		d.err = fmt.Errorf("%w: %w", ErrStalled, d.lastErr)
 	}
+}
+
+// stored ends the download if err is the store's own trouble, such as a full
+// disk; it reports whether it was the piece's.
+func (d *Download) stored(err error) bool {
+	if errors.Is(err, d.o.Corrupt) {
+		return true
+	}
+	d.post(func(time.Duration) { d.err = err })
+	return false
 }
 
 // arrived records a piece that is in the store now.
@@ -259,6 +279,9 @@ func (d *Download) Changed() <-chan struct{} {
 
 // SetReader makes the pieces at and behind byte off come first.
 func (d *Download) SetReader(off int64) {
+	if piece := off / d.m.PieceSize; d.reader.Swap(piece) == piece {
+		return // readers tell at every read
+	}
 	d.post(func(time.Duration) {
 		d.plan.SetReader(off)
 		d.due = true
@@ -325,13 +348,11 @@ func (d *Download) PeerPiece(p Peer, piece int, data []byte) {
 	ok := err == nil
 	if ok {
 		d.o.Announce(piece)
+	} else if !d.stored(err) {
+		return
 	}
 	d.post(func(time.Duration) {
 		d.due = true
-		if !ok && !errors.Is(err, d.o.Corrupt) {
-			d.err = err
-			return
-		}
 		fresh := d.plan.PeerPiece(d.ids[p], piece, ok)
 		d.arrived(piece, fresh, &d.stats.FromPeers)
 		if fresh {

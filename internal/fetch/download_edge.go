@@ -62,13 +62,17 @@ func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body 
 	stop := context.AfterFunc(ctx, func() { body.Close() })
 	defer stop()
 	buf := make([]byte, d.m.PieceLen(first))
-	for i := first; int64(i) < e.end.Load(); i++ {
-		e.at.Store(int64(i))
+	for i := first; ; i++ {
+		e.at.Store(int64(i)) // before end is looked at: trim does it the other way round
+		if int64(i) >= e.end.Load() {
+			break
+		}
 		b := buf[:d.m.PieceLen(i)]
 		if err := d.readPiece(body, e.req, b); err != nil {
 			return fmt.Errorf("edge: piece %d: %w", i, err)
 		}
 		if err := d.o.Store.WritePiece(i, b); err != nil {
+			d.stored(err)
 			return err
 		}
 		d.o.Announce(i)

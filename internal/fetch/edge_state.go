@@ -10,6 +10,7 @@ import (
 type edgeReq struct {
 	id               int
 	began            time.Duration
+	last             time.Duration // last byte
 	bytes            int64
 	next, claim, end int
 	got              int64 // bytes of piece next

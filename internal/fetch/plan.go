@@ -170,6 +170,17 @@ func (p *Plan) pieceLen(i int) int64 {
 // Done reports whether every piece is there.
 func (p *Plan) Done() bool { return p.left == 0 }
 
+// Wants reports whether a piece is missing that is to come now: with a reader,
+// one in its window.
+func (p *Plan) Wants() bool {
+	for i := range p.n {
+		if !p.have.Has(i) && p.inWindow(i) {
+			return true
+		}
+	}
+	return false
+}
+
 // Wasted is the bytes received that were not needed or not right.
 func (p *Plan) Wasted() int64 { return p.wasted }
 
@@ -198,6 +209,7 @@ func (p *Plan) Tick(now time.Duration) []Action {
 		return p.take()
 	}
 	p.dropStalled(now)
+	p.dropSilent(now)
 	p.dropUnreached(now)
 	if p.stale {
 		p.holdElection()

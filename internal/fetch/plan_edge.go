@@ -27,6 +27,8 @@ const (
 	// The edge's rate is measured from measureFrom on, at most every measureEvery.
 	measureFrom  = 700 * time.Millisecond
 	measureEvery = 500 * time.Millisecond
+	// edgeSilence is how long a request may be silent over a piece that a peer holds.
+	edgeSilence = 4 * time.Second
 )
 
 // EdgeBytes records n bytes of edge request req, not yet verified.
@@ -36,6 +38,7 @@ func (p *Plan) EdgeBytes(now time.Duration, req int, n int64) {
 	if r := p.edge.find(req); r != nil {
 		r.got += n
 		r.bytes += n
+		r.last = now
 	}
 }
 
@@ -72,6 +75,22 @@ func (p *Plan) EdgeEnds(now time.Duration, req int, ok bool, retry time.Duration
 		p.edge.failed++
 		back := 250 * time.Millisecond << min(p.edge.failed, 6)
 		p.edge.retry = now + max(retry, back)
+	}
+}
+
+// dropSilent ends edge requests that have gone silent where a peer can help.
+func (p *Plan) dropSilent(now time.Duration) {
+	for _, r := range p.edge.reqs {
+		if r.next >= r.claim || p.avail[r.next] == 0 || now-max(r.last, r.began) < edgeSilence {
+			continue
+		}
+		for i := r.next; i < r.claim; i++ {
+			p.asked[i]--
+		}
+		r.claim, r.end = r.next, r.next
+		p.do(TrimEdge{Req: r.id, End: r.end}) // EdgeEnds follows
+		p.edge.failed++
+		p.edge.retry = now + edgeSilence
 	}
 }
 

@@ -7,7 +7,8 @@ const wasteShare = 0.01
 
 // endgame gives idle sources what would arrive last. It begins when everything
 // missing is asked for. A request that its peer has not begun to answer is
-// moved; one that is under way is duplicated, within a budget.
+// moved; one that is under way is duplicated, within a budget unless it would
+// hold up the end for seconds.
 func (p *Plan) endgame(now time.Duration) {
 	for range 4 {
 		q, i, eta := p.latest(now)
@@ -15,7 +16,7 @@ func (p *Plan) endgame(now time.Duration) {
 			return
 		}
 		begun := q.begun(i)
-		if begun && float64(p.wasted) > wasteShare*float64(p.cfg.Size)+2*float64(p.cfg.PieceSize) {
+		if begun && eta < 2*time.Second && float64(p.wasted) > wasteShare*float64(p.cfg.Size)+2*float64(p.cfg.PieceSize) {
 			return
 		}
 		better := p.fasterPeer(now, q, i, eta)
@@ -44,7 +45,7 @@ func (p *Plan) latest(now time.Duration) (late *peer, piece int, eta time.Durati
 		for _, a := range q.asks {
 			before += p.pieceLen(a.piece) - a.got
 			r := q.rate.rate(now)
-			e := 2*time.Second + q.info.RTT
+			e := max(2*time.Second, now-a.at) + q.info.RTT
 			if r >= 1 {
 				e = q.info.RTT + seconds(float64(before)/r)
 			}

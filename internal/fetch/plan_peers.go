@@ -17,6 +17,8 @@ const (
 	snubRest               = 5 * time.Second
 	// expectFor is how long a neighbour that is not linked yet is counted on.
 	expectFor = 5 * time.Second
+	// maxExpected bounds them, whatever control says.
+	maxExpected = 256
 )
 
 type ask struct {
@@ -46,7 +48,7 @@ type peer struct {
 // together divide the object before their links are up.
 func (p *Plan) Expect(now time.Duration, seeds ...uint64) {
 	for _, s := range seeds {
-		if !p.linked(s) {
+		if !p.linked(s) && len(p.expected) < maxExpected {
 			p.expected[s] = now + expectFor
 			p.stale = true
 		}
