@@ -78,5 +78,5 @@ func run(ctx context.Context, o options) (err error) {
 	if err := c.stop(); err != nil {
 		return err
 	}
-	return table(os.Stdout, c, obj)
+	return table(os.Stdout, c, obj, o)
 }

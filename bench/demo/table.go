@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+
+	"github.com/tandem-cdn/tandem/internal/config"
 )
 
 // table prints what came of it, and fails when a file is not the same.
-func table(w io.Writer, c *crowd, obj object) error {
+func table(w io.Writer, c *crowd, obj object, o options) error {
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "client\tseconds\tfrom edge\tfrom peers\tpeers\tSHA-256\t")
@@ -33,6 +35,10 @@ func table(w io.Writer, c *crowd, obj object) error {
 	delivered := max(sum.FromEdge+sum.FromPeers, 1)
 	fmt.Fprintf(w, "\nThe edge sent %.2f copies for %d clients; %d%% came from each other. Without sharing it sends %d.\n",
 		float64(sum.FromEdge)/float64(max(obj.size, 1)), len(c.clients), sum.FromPeers*100/delivered, len(c.clients))
+	var rate config.Rate
+	if err := rate.UnmarshalText([]byte(o.rate)); err == nil && rate > 0 {
+		fmt.Fprintf(w, "The slowest took %.1f s; at %s even a client alone takes %.1f s.\n", slowest, o.rate, float64(obj.size)/float64(rate))
+	}
 	if !equal {
 		return errors.New("not all files are equal to the original")
 	}
