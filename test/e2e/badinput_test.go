@@ -48,6 +48,7 @@ func TestBadInput(t *testing.T) {
 		{"not TLS", []string{strings.Replace(odd, "http:", "https:", 1) + "/ok"}, 7, []string{"https://", "HTTP response"}},
 		{"unknown authority", []string{secure.URL + "/a"}, 8, []string{secure.URL, "--ca"}},
 		{"impossible size", []string{odd + "/huge"}, 7, []string{odd + "/huge"}},
+		{"wrong digest", []string{odd + "/digest"}, 9, []string{odd + "/digest", "SHA-256"}},
 		{"file exists", []string{odd + "/ok", "-o", exists}, 10, []string{exists, "-f"}},
 		{"no such directory", []string{odd + "/ok", "-o", exists + ".d/file"}, 10, []string{exists + ".d", "-o"}},
 	} {
@@ -67,18 +68,6 @@ func TestBadInput(t *testing.T) {
 			}
 		})
 	}
-}
-
-// The digest that a server names is compared also where there is no manifest.
-func TestWrongDigest(t *testing.T) {
-	u := oddServer(t) + "/digest"
-	d := get(t, u)
-	if code := d.wait(t); code == 0 {
-		t.Skip("ordinary downloads are not compared with Repr-Digest yet")
-	} else if code != 9 {
-		t.Errorf("exit code %d, want 9", code)
-	}
-	oneLine(t, d.stderr.String(), u, "SHA-256")
 }
 
 // oddServer is a server that answers in odd ways.
