@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/fetch"
@@ -96,31 +97,47 @@ func (d *Download) head(ctx context.Context) (*http.Response, error) {
 	return resp, nil
 }
 
+// resumePlain asks for the rest of an ordinary object, or begins anew when the
+// server has another version, or cannot tell.
 func (d *Download) resumePlain(ctx context.Context, src *source, r *store.Resumed) error {
-	resp, err := d.open(ctx, src, r.Plain.Size())
+	d.mu.Lock()
+	d.plain, d.kept = r.Plain, r.Plain.Size() // closed by Close, whatever happens
+	d.mu.Unlock()
+	if src.validator() != "" && d.kept > 0 {
+		resp, err := d.open(ctx, src, d.kept)
+		var status *statusError
+		switch {
+		case errors.As(err, &status) && status.status == http.StatusRequestedRangeNotSatisfiable:
+			// Nothing behind what is there: ask for all of it, to be sure.
+		case err != nil:
+			return err
+		case resp.StatusCode == http.StatusOK:
+			return d.restart(ctx, r.Plain, resp)
+		default:
+			if now := d.sourceOf(resp); now.follows(src, d.kept) {
+				return d.stream(ctx, now, r.Plain, resp)
+			}
+			resp.Body.Close()
+		}
+	}
+	resp, err := d.open(ctx, d.newSource(), 0)
 	if err != nil {
-		_ = r.Plain.Close() // the error that matters is the server's
 		return err
 	}
+	return d.restart(ctx, r.Plain, resp)
+}
+
+// restart writes the response over what an earlier run has left.
+func (d *Download) restart(ctx context.Context, plain *store.Plain, resp *http.Response) error {
 	now := d.sourceOf(resp)
-	first, _, _ := contentRange(resp.Header.Get("Content-Range"))
-	if resp.StatusCode == http.StatusOK || first != r.Plain.Size() || src.validator() == "" {
-		if resp.StatusCode != http.StatusOK {
-			resp.Body.Close()
-			if resp, err = d.open(ctx, d.newSource(), 0); err != nil {
-				return err
-			}
-			now = d.sourceOf(resp)
-		}
-		if err := r.Plain.Restart(now.meta(d.req.URL)); err != nil {
-			resp.Body.Close()
-			return err
-		}
+	if err := plain.Restart(now.meta(d.req.URL)); err != nil {
+		resp.Body.Close()
+		return err
 	}
 	d.mu.Lock()
-	d.kept = r.Plain.Size()
+	d.kept = 0
 	d.mu.Unlock()
-	return d.stream(ctx, now, r.Plain, resp)
+	return d.stream(ctx, now, plain, resp)
 }
 
 // stream writes the response to the disk until it ends or the swarm is ready.
@@ -131,9 +148,11 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 	d.mu.Unlock()
 	d.notify()
 	bctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	found := make(chan *bootstrapped, 1)
-	go func() { found <- d.bootstrap(bctx, resp) }()
+	var seeking sync.WaitGroup
+	defer seeking.Wait()
+	defer cancel()
+	seeking.Go(func() { found <- d.bootstrap(bctx, resp) })
 	defer context.AfterFunc(ctx, b.end)()
 	d.pause(ctx, src, resp.Header, found)
 	buf := make([]byte, 128<<10)
@@ -205,9 +224,15 @@ func (d *Download) broken(ctx context.Context, src *source, plain *store.Plain, 
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if found != nil {
-		if got := <-found; got.err == nil {
+	select {
+	case got := <-found: // never, when it is nil
+		if got.err == nil {
 			return d.promote(ctx, got, nil)
+		}
+		d.settle(got.err)
+	case <-time.After(maxPause):
+		if found != nil {
+			d.settle(errPlain)
 		}
 	}
 	return d.retryPlain(ctx, src, plain, classify(err))

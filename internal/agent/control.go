@@ -128,10 +128,3 @@ func (c *control) leave(object manifest.ObjectID) {
 	c.mu.Unlock()
 	c.s.Leave(object)
 }
-
-// flush gives control a moment to acknowledge the reports.
-func (c *control) flush() {
-	ctx, cancel := context.WithTimeout(c.e.ctx, flushWithin)
-	defer cancel()
-	c.s.Flush(ctx)
-}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/fetch"
@@ -55,6 +56,10 @@ func (e *Engine) Download(ctx context.Context, req Request) (*Download, error) {
 		e: e, req: req, url: u, start: time.Now(),
 		done: make(chan struct{}), changed: make(chan struct{}),
 	}
+	d.req.Header = req.Header.Clone()
+	if e.ctx.Err() != nil {
+		return nil, fmt.Errorf("%s: %w: the client is closed", u.Redacted(), ErrInterrupted)
+	}
 	if req.File == "" {
 		if d.temp, err = os.MkdirTemp(e.data, "open-"); err != nil {
 			return nil, fmt.Errorf("temporary file: %w: %w", ErrDisk, err)
@@ -62,11 +67,10 @@ func (e *Engine) Download(ctx context.Context, req Request) (*Download, error) {
 		d.req.File = filepath.Join(d.temp, "object")
 	}
 	d.ctx, d.cancel = context.WithCancelCause(e.ctx)
-	e.group.Go(func() error {
+	e.start(func() {
 		d.result, d.err = d.run(d.ctx)
 		d.notify()
 		close(d.done)
-		return nil
 	})
 	return d, nil
 }
@@ -79,7 +83,7 @@ func (d *Download) Wait(ctx context.Context) (Result, error) {
 	case <-d.done:
 		return d.result, d.err
 	case <-ctx.Done():
-		return Result{}, fmt.Errorf("%s: %w", d.url.Redacted(), ErrInterrupted)
+		return Result{}, fmt.Errorf("%s: %w: %w", d.url.Redacted(), ErrInterrupted, ctx.Err())
 	}
 }
 
@@ -159,7 +163,8 @@ func (d *Download) run(ctx context.Context) (Result, error) {
 		if err == nil {
 			return d.finish()
 		}
-		if errors.Is(err, ErrChanged) && try < maxRestarts && ctx.Err() == nil {
+		// A reader may have had bytes of the version before.
+		if errors.Is(err, ErrChanged) && try < maxRestarts && !d.req.Sequential && ctx.Err() == nil {
 			d.e.log.Info("object changed, beginning anew", "url", d.url.Redacted(), "error", err)
 			d.discard()
 			continue
@@ -176,17 +181,21 @@ func (d *Download) explain(err error) error {
 		}
 	}
 	cause := ErrServer
+	var web *url.Error
+	var system syscall.Errno
 	switch {
 	case errors.Is(err, context.Canceled):
 		cause = ErrInterrupted
 	case errors.Is(err, store.ErrExists):
 		cause = ErrExists
-	case errors.Is(err, store.ErrNoSpace), errors.Is(err, store.ErrReadOnly), errors.Is(err, store.ErrLocked), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
-		cause = ErrDisk
 	case errors.Is(err, fetch.ErrCorruptEdge), errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrStale):
 		cause = ErrVerify
 	case errors.Is(err, fetch.ErrStalled):
 		cause = ErrNetwork
+	case errors.As(err, &web):
+		return fmt.Errorf("%s: %w", d.url.Redacted(), classify(err))
+	case errors.As(err, &system), errors.Is(err, store.ErrNoSpace), errors.Is(err, store.ErrReadOnly), errors.Is(err, store.ErrLocked), errors.Is(err, fs.ErrNotExist):
+		cause = ErrDisk
 	}
 	return fmt.Errorf("%s: %w: %w", d.url.Redacted(), cause, err)
 }
@@ -224,6 +233,7 @@ func (d *Download) finish() (Result, error) {
 	var err error
 	if d.file != nil {
 		err = d.file.Commit()
+		r.Object = d.file.Manifest().ID()
 		r.Size, r.SHA256 = d.file.Manifest().Size, d.file.Manifest().Digest
 	} else {
 		err = d.plain.Commit()
@@ -240,7 +250,6 @@ func (d *Download) finish() (Result, error) {
 		r.Wasted += st.Wasted
 	}
 	if d.member != nil {
-		r.Object = d.member.object()
 		d.member.complete(r)
 	}
 	d.e.log.Info("object complete", "url", d.url.Redacted(), "bytes", r.Size, "from_edge", r.FromEdge, "from_peers", r.FromPeers, "wasted", r.Wasted)
@@ -287,7 +296,7 @@ func (d *Download) open(ctx context.Context, src *source, off int64) (*http.Resp
 	if err != nil {
 		return nil, classify(err)
 	}
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
+	if resp.StatusCode != http.StatusOK && (off == 0 || resp.StatusCode != http.StatusPartialContent) {
 		defer resp.Body.Close()
 		return nil, newStatusError(resp)
 	}

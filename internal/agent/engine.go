@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -98,13 +100,17 @@ func (e *Engine) prepareData() error {
 // has not acknowledged stay in the data directory for the next time.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	controls := e.controls
+	controls := slices.Collect(maps.Values(e.controls))
+	e.mu.Unlock()
+	ctx, stop := context.WithTimeout(e.ctx, flushWithin)
+	for _, c := range controls {
+		c.s.Flush(ctx)
+	}
+	stop()
+	e.mu.Lock() // whoever starts something now sees that the context has ended
+	e.cancel()
 	p := e.p2p
 	e.mu.Unlock()
-	for _, c := range controls {
-		c.flush()
-	}
-	e.cancel()
 	var errs []error
 	if p != nil {
 		errs = append(errs, p.endpoint.Close())
@@ -117,10 +123,27 @@ func (e *Engine) Close() error {
 	return errors.Join(errs...)
 }
 
+// start runs f in a goroutine that Close waits for. On an engine that has been
+// closed, f meets a context that has ended.
+func (e *Engine) start(f func()) {
+	e.mu.Lock()
+	open := e.ctx.Err() == nil
+	if open {
+		e.group.Go(func() error { f(); return nil })
+	}
+	e.mu.Unlock()
+	if !open {
+		f()
+	}
+}
+
 // swarming returns what is needed to take part in swarms, made at the first use.
 func (e *Engine) swarming() (*p2p, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.ctx.Err() != nil {
+		return nil, ErrInterrupted
+	}
 	if e.p2p == nil && e.p2pErr == nil {
 		e.p2p, e.p2pErr = e.newP2P()
 	}

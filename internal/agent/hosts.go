@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"sync"
@@ -35,7 +36,18 @@ func newHosts(c *http.Client) *hosts { return &hosts{client: c, known: map[strin
 
 // get returns the well-known document of the host of u, with absolute URLs.
 func (h *hosts) get(ctx context.Context, u *url.URL) (*wire.WellKnown, error) {
-	base := u.Scheme + "://" + u.Host
+	for {
+		doc, err := h.try(ctx, u.Scheme+"://"+u.Host)
+		if !errors.Is(err, errAsker) || ctx.Err() != nil {
+			return doc, err
+		}
+	}
+}
+
+// errAsker: who asked for the document gave up; nothing is known of the host.
+var errAsker = errors.New("no longer asked for")
+
+func (h *hosts) try(ctx context.Context, base string) (*wire.WellKnown, error) {
 	h.mu.Lock()
 	k := h.known[base]
 	if k == nil || time.Now().After(k.until) {
@@ -51,6 +63,7 @@ func (h *hosts) get(ctx context.Context, u *url.URL) (*wire.WellKnown, error) {
 			k.until = time.Now().Add(hostAbsent)
 			if ctx.Err() != nil {
 				delete(h.known, base)
+				k.err = errors.Join(errAsker, k.err)
 			}
 			h.mu.Unlock()
 		}

@@ -23,7 +23,10 @@ const (
 
 // retryPlain asks for the rest of an ordinary download that broke off.
 func (d *Download) retryPlain(ctx context.Context, src *source, plain *store.Plain, cause error) error {
-	for try := range plainTries {
+	for try := 0; try < plainTries; try++ {
+		if src.size >= 0 && plain.Size() == src.size {
+			return d.streamed(src, plain, nil) // it broke off behind the last byte
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -39,7 +42,7 @@ func (d *Download) retryPlain(ctx context.Context, src *source, plain *store.Pla
 			return err
 		}
 		if plain.Size() > before {
-			return d.retryPlain(ctx, src, plain, err)
+			try = -1
 		}
 		cause = err
 	}

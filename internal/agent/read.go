@@ -67,7 +67,7 @@ func (d *Download) readNow(p []byte, off int64) (n int, wait <-chan struct{}, er
 			wait = d.changed
 		}
 		return 0, wait, nil
-	case d.plain != nil && d.settled && d.plain.Size() > off:
+	case d.plain != nil && (d.settled || d.isDone()) && d.plain.Size() > off:
 		n, err = d.plain.ReadAt(p[:min(int64(len(p)), d.plain.Size()-off)], off)
 		return n, nil, err
 	case d.isDone():

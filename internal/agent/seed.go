@@ -30,13 +30,12 @@ func (e *Engine) Seed(_ context.Context, req Request) (*Download, error) {
 		done: make(chan struct{}), changed: make(chan struct{}),
 	}
 	d.ctx, d.cancel = context.WithCancelCause(e.ctx)
-	e.group.Go(func() error {
+	e.start(func() {
 		if err := d.seed(d.ctx); err != nil {
 			d.err = d.explain(err)
 		}
 		d.notify()
 		close(d.done)
-		return nil
 	})
 	return d, nil
 }

@@ -64,7 +64,7 @@ func (s *source) Fetch(ctx context.Context, off, n int64) (io.ReadCloser, error)
 
 // accept checks that a response is the range asked for, of this version.
 func (s *source) accept(resp *http.Response, off int64) error {
-	same := s.etag == "" || resp.Header.Get("ETag") == s.etag
+	same := s.isVersion(resp.Header)
 	switch resp.StatusCode {
 	case http.StatusPartialContent:
 		first, size, ok := contentRange(resp.Header.Get("Content-Range"))
@@ -86,6 +86,23 @@ func (s *source) accept(resp *http.Response, off int64) error {
 		return changed("the object is shorter now")
 	}
 	return newStatusError(resp)
+}
+
+// isVersion reports whether h is of this version, as far as it was told how to
+// tell versions apart.
+func (s *source) isVersion(h http.Header) bool {
+	if s.etag != "" {
+		return h.Get("ETag") == s.etag
+	}
+	return s.mod == "" || h.Get("Last-Modified") == s.mod
+}
+
+// follows reports whether s, the answer to a request for the bytes from off on,
+// goes on with the version before. Servers that do not know If-Range send the
+// rest of whatever they have.
+func (s *source) follows(before *source, off int64) bool {
+	first, size, ok := contentRange(s.answered.Get("Content-Range"))
+	return ok && first == off && size > off && before.isVersion(s.answered)
 }
 
 // changedError says that the object is another version now.
