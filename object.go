@@ -14,7 +14,8 @@ import (
 type Object struct {
 	ctx      context.Context
 	d        *agent.Download
-	size     int64 // −1: not known
+	stop     func() bool // makes the end of ctx mean nothing
+	size     int64       // −1: not known
 	off      int64
 	ordinary bool // without a manifest
 	// tail is a response that goes on at off, for an ordinary object whose reader
@@ -40,6 +41,9 @@ func (o *Object) Read(p []byte) (int, error) {
 	}
 	n, err := o.read(p)
 	o.off += int64(n)
+	if end := o.ctx.Err(); end != nil && err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, end) {
+		err = fmt.Errorf("%w: %w", err, end)
+	}
 	return n, err
 }
 
@@ -97,6 +101,7 @@ func (o *Object) Seek(offset int64, whence int) (int64, error) {
 
 // Close ends the download and removes what it had on disk.
 func (o *Object) Close() error {
+	o.stop()
 	if o.tail != nil {
 		o.closeTail()
 	}

@@ -195,11 +195,12 @@ func (c *Client) keep(d *agent.Download) {
 // sought in at once; what is near the reading position comes first. ctx bounds
 // the whole life of the Object.
 func (c *Client) Open(ctx context.Context, url string) (*Object, error) {
-	return c.open(ctx, url, nil)
+	return c.open(ctx, agent.Request{URL: url})
 }
 
-func (c *Client) open(ctx context.Context, url string, header http.Header) (*Object, error) {
-	d, err := c.engine.Download(ctx, agent.Request{URL: url, Sequential: true, Header: header})
+func (c *Client) open(ctx context.Context, r agent.Request) (*Object, error) {
+	r.Sequential = true
+	d, err := c.engine.Download(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -210,6 +211,7 @@ func (c *Client) open(ctx context.Context, url string, header http.Header) (*Obj
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
+	o.stop = context.AfterFunc(ctx, func() { _ = d.Close() }) // Object.Close tells
 	return o, nil
 }
 

@@ -7,11 +7,14 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/tandem-cdn/tandem/internal/agent"
 )
 
 // Transport returns a round tripper for programs that speak HTTP already: GET
 // requests go through the client, everything else through the servers' ordinary
-// connections. Responses carry the header of the server's own response.
+// connections. Responses carry the header of the server's own response; errors of
+// the server and redirects are responses.
 func (c *Client) Transport() http.RoundTripper { return transport{c} }
 
 type transport struct{ c *Client }
@@ -19,8 +22,8 @@ type transport struct{ c *Client }
 // RoundTrip implements [http.RoundTripper].
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	first, last, ok := span(req.Header.Get("Range"))
-	if req.Method != http.MethodGet || !ok || conditional(req.Header) {
-		return t.c.engine.HTTP().Transport.RoundTrip(req)
+	if req.Method != http.MethodGet || !ok || conditional(req.Header) || req.Host != "" && req.Host != req.URL.Host {
+		return t.ordinary(req)
 	}
 	if req.Body != nil {
 		_ = req.Body.Close() // a GET's body has no meaning
@@ -28,10 +31,17 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(req.Context())
 	header := req.Header.Clone()
 	header.Del("Range")
-	o, err := t.c.open(ctx, req.URL.String(), header)
+	o, err := t.c.open(ctx, agent.Request{URL: req.URL.String(), Header: header, NoRedirects: true})
 	if err != nil {
 		cancel()
 		return t.failed(req, err)
+	}
+	if o.size >= 0 && first > 0 && first >= o.size { // the server says best what is wrong
+		cancel()
+		if err := o.Close(); err != nil {
+			return nil, err
+		}
+		return t.ordinary(req)
 	}
 	return respond(req, o, cancel, first, last), nil
 }
@@ -40,9 +50,16 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // error, to a round tripper.
 func (t transport) failed(req *http.Request, err error) (*http.Response, error) {
 	if isStatus(err) {
-		return t.c.engine.HTTP().Transport.RoundTrip(req)
+		return t.ordinary(req)
 	}
 	return nil, err
+}
+
+func (t transport) ordinary(req *http.Request) (*http.Response, error) {
+	if rt := t.c.engine.HTTP().Transport; rt != nil {
+		return rt.RoundTrip(req)
+	}
+	return http.DefaultTransport.RoundTrip(req)
 }
 
 func conditional(h http.Header) bool {
@@ -82,19 +99,13 @@ func respond(req *http.Request, o *Object, cancel context.CancelFunc, first, las
 		Header: o.d.Header().Clone(), Request: req, ContentLength: o.size,
 	}
 	n := o.size
-	if req.Header.Get("Range") != "" && o.size >= 0 {
-		if first >= o.size {
-			resp.Status, resp.StatusCode = "416 Range Not Satisfiable", http.StatusRequestedRangeNotSatisfiable
-			resp.Header.Set("Content-Range", fmt.Sprintf("bytes */%d", o.size))
-			first, n = o.size, 0
-		} else {
-			if last < 0 || last >= o.size {
-				last = o.size - 1
-			}
-			n = last - first + 1
-			resp.Status, resp.StatusCode = "206 Partial Content", http.StatusPartialContent
-			resp.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, last, o.size))
+	if req.Header.Get("Range") != "" && o.size > 0 {
+		if last < 0 || last >= o.size {
+			last = o.size - 1
 		}
+		n = last - first + 1
+		resp.Status, resp.StatusCode = "206 Partial Content", http.StatusPartialContent
+		resp.Header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", first, last, o.size))
 		o.off = first
 	}
 	body := io.Reader(o)

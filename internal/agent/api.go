@@ -46,6 +46,8 @@ type Request struct {
 	Overwrite bool
 	// Header is sent with every request to the edge.
 	Header http.Header
+	// NoRedirects makes a redirect an error, for callers that follow them.
+	NoRedirects bool
 	// Sequential plans for a reader that starts at the beginning: pieces near the
 	// reading position come first, from the edge when peers are late.
 	Sequential bool

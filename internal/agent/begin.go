@@ -86,7 +86,7 @@ func (d *Download) head(ctx context.Context) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := d.e.http.Do(req)
+	resp, err := d.http.Do(req)
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -152,7 +152,13 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 	var seeking sync.WaitGroup
 	defer seeking.Wait()
 	defer cancel()
-	seeking.Go(func() { found <- d.bootstrap(bctx, resp) })
+	seeking.Go(func() {
+		got := d.bootstrap(bctx, resp)
+		if got.err != nil && bctx.Err() == nil {
+			d.settle(got.err) // at once: readers wait for it, whatever the response does
+		}
+		found <- got
+	})
 	defer context.AfterFunc(ctx, b.end)()
 	d.pause(ctx, src, resp.Header, found)
 	buf := make([]byte, 128<<10)
@@ -163,7 +169,6 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 				return d.promote(ctx, got, b)
 			}
 			found = nil
-			d.settle(got.err)
 		default:
 		}
 		n, err := b.Read(buf)
@@ -229,7 +234,6 @@ func (d *Download) broken(ctx context.Context, src *source, plain *store.Plain, 
 		if got.err == nil {
 			return d.promote(ctx, got, nil)
 		}
-		d.settle(got.err)
 	case <-time.After(maxPause):
 		if found != nil {
 			d.settle(errPlain)

@@ -25,6 +25,7 @@ type Download struct {
 	e      *Engine
 	req    Request
 	url    *url.URL
+	http   *http.Client
 	start  time.Time
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -53,10 +54,15 @@ func (e *Engine) Download(ctx context.Context, req Request) (*Download, error) {
 		return nil, err
 	}
 	d := &Download{
-		e: e, req: req, url: u, start: time.Now(),
+		e: e, req: req, url: u, http: e.http, start: time.Now(),
 		done: make(chan struct{}), changed: make(chan struct{}),
 	}
 	d.req.Header = req.Header.Clone()
+	if req.NoRedirects {
+		c := *e.http
+		c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		d.http = &c
+	}
 	if e.ctx.Err() != nil {
 		return nil, fmt.Errorf("%s: %w: the client is closed", u.Redacted(), ErrInterrupted)
 	}
@@ -292,7 +298,7 @@ func (d *Download) open(ctx context.Context, src *source, off int64) (*http.Resp
 			req.Header.Set("If-Range", v)
 		}
 	}
-	resp, err := d.e.http.Do(req)
+	resp, err := d.http.Do(req)
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -315,5 +321,5 @@ func (d *Download) sourceOf(resp *http.Response) *source {
 }
 
 func (d *Download) newSource() *source {
-	return &source{client: d.e.http, url: d.req.URL, header: d.req.Header, size: -1, limit: d.e.down}
+	return &source{client: d.http, url: d.req.URL, header: d.req.Header, size: -1, limit: d.e.down}
 }

@@ -26,7 +26,7 @@ func (e *Engine) Seed(_ context.Context, req Request) (*Download, error) {
 		return nil, err
 	}
 	d := &Download{
-		e: e, req: req, url: u, start: time.Now(),
+		e: e, req: req, url: u, http: e.http, start: time.Now(),
 		done: make(chan struct{}), changed: make(chan struct{}),
 	}
 	d.ctx, d.cancel = context.WithCancelCause(e.ctx)
