@@ -18,6 +18,7 @@ import (
 
 // A client killed in the middle continues with every piece it had verified.
 func TestKilledClientResumes(t *testing.T) {
+	t.Parallel()
 	const size = 24 * mib
 	path := file(t, "a.bin", size)
 	want := read(t, path)
@@ -42,6 +43,7 @@ func TestKilledClientResumes(t *testing.T) {
 
 // An interrupt leaves what a later -C continues, and says so.
 func TestInterruptedClientResumes(t *testing.T) {
+	t.Parallel()
 	const size = 16 * mib
 	path := file(t, "a.bin", size)
 	url, _ := serve(t, filepath.Dir(path))
@@ -63,6 +65,7 @@ func TestInterruptedClientResumes(t *testing.T) {
 
 // Losing control in the middle is not noticed by those who download.
 func TestControlDies(t *testing.T) {
+	t.Parallel()
 	const size = 24 * mib
 	path := file(t, "a.bin", size)
 	want := read(t, path)
@@ -88,6 +91,7 @@ func TestControlDies(t *testing.T) {
 
 // Once the swarm is complete, those who are in it need the edge no more.
 func TestEdgeDies(t *testing.T) {
+	t.Parallel()
 	const size = 24 * mib
 	path := file(t, "a.bin", size)
 	want := read(t, path)
@@ -152,6 +156,7 @@ func (s *slow) Write(b []byte) (int, error) {
 // An object that changes during the download gives an error or the new version,
 // never some of both: with an edge between and without.
 func TestObjectChanges(t *testing.T) {
+	t.Parallel()
 	const size = 16 * mib
 	for _, tt := range []struct {
 		name string
@@ -163,6 +168,7 @@ func TestObjectChanges(t *testing.T) {
 		{"edge, filled", true, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			origin := &versions{rate: tt.rate}
 			old, renewed := random(size), random(size+5*kib)
 			origin.now.Store(&version{`"one"`, old})

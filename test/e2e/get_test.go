@@ -169,6 +169,7 @@ func TestGetNamesTheFileAfterTheURL(t *testing.T) {
 
 // The second client gets from the first what the edge need not send again.
 func TestSecondClientGetsFromTheFirst(t *testing.T) {
+	t.Parallel()
 	const size = 16 * mib
 	path := file(t, "a.bin", size)
 	want, err := os.ReadFile(path)

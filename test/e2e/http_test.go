@@ -152,6 +152,7 @@ func same(t *testing.T, what string, got, want []byte) {
 // nginx that serves a directory with sidecar manifests is an edge: clients find
 // each other through control and check what they get.
 func TestPublishedDirectoryBehindNginx(t *testing.T) {
+	t.Parallel()
 	need(t, "nginx")
 	const size = 12 * mib
 	path := file(t, "a b.bin", size)
