@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -24,6 +27,7 @@ type process struct {
 	stderr *record
 	ended  chan struct{}
 	err    error // of Wait, once ended is closed
+	peak   atomic.Int64
 }
 
 // record keeps what a process writes, for tests to read while it goes on.
@@ -90,6 +94,7 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 		p.err = cmd.Wait()
 		close(p.ended)
 	}()
+	go p.watchMemory()
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
@@ -104,6 +109,31 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 func (p *process) kill() {
 	killGroup(p.cmd)
 	<-p.ended
+}
+
+// peakRSS is the most memory the process is known to have had resident, in
+// bytes; 0 where the system does not tell.
+func (p *process) peakRSS() int64 { return p.peak.Load() }
+
+// watchMemory reads the peak until the process ends. What wait4 tells instead
+// counts the memory of this process, which the child begins in.
+func (p *process) watchMemory() {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.ended:
+			return
+		case <-tick.C:
+		}
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)) // not on every system
+		_, rest, _ := bytes.Cut(status, []byte("VmHWM:"))
+		if fields := bytes.Fields(rest); len(fields) > 0 {
+			if kib, err := strconv.ParseInt(string(fields[0]), 10, 64); err == nil {
+				p.peak.Store(max(p.peak.Load(), kib<<10))
+			}
+		}
+	}
 }
 
 // wait waits for the end and returns the exit code.

@@ -5,7 +5,6 @@ package e2e
 import (
 	"os"
 	"os/exec"
-	"runtime"
 	"syscall"
 )
 
@@ -16,18 +15,6 @@ func allocated(path string) int64 {
 		return 0
 	}
 	return fi.Sys().(*syscall.Stat_t).Blocks * 512
-}
-
-// peakRSS is the most memory the ended process has had resident, in bytes.
-func (p *process) peakRSS() int64 {
-	usage, ok := p.cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return 0
-	}
-	if runtime.GOOS == "darwin" {
-		return usage.Maxrss // bytes there, KiB elsewhere
-	}
-	return usage.Maxrss << 10
 }
 
 // ownGroup lets a command and its children be killed together.
