@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,9 +22,14 @@ type control struct {
 	url  string // of control
 	host string // in url
 
-	mu     sync.Mutex
-	swarms map[manifest.ObjectID]*member
+	mu      sync.Mutex
+	swarms  map[manifest.ObjectID]*member
+	known   bool // control has had an update
+	waiting map[manifest.ObjectID]wire.Join
 }
+
+// stunWithin is how long the first joins wait for STUN.
+const stunWithin = 400 * time.Millisecond
 
 // flushWithin bounds how long Close waits for control to acknowledge reports.
 const flushWithin = 2 * time.Second
@@ -35,7 +41,10 @@ func (e *Engine) control(at string, p *p2p) *control {
 	if c := e.controls[at]; c != nil {
 		return c
 	}
-	c := &control{e: e, p: p, url: at, host: hostOf(at), swarms: map[manifest.ObjectID]*member{}}
+	c := &control{
+		e: e, p: p, url: at, host: hostOf(at), swarms: map[manifest.ObjectID]*member{},
+		waiting: map[manifest.ObjectID]wire.Join{},
+	}
 	c.s = session.New(session.Config{
 		URL: at, HTTP: e.http, Installation: p.installation, Session: p.key, Agent: e.cfg.Agent,
 		Logger: e.log, OnPeers: c.onPeers, Acked: func(id string) {
@@ -62,22 +71,57 @@ func hostOf(s string) string {
 }
 
 // onWelcome tells a control that has just been reached how this node is reached:
-// first by its interfaces, then, when STUN has answered, from outside.
+// by its interfaces and from outside, as STUN sees it. Peers are told once, so
+// swarms are joined only then; but STUN that does not answer soon is not waited
+// for.
 func (c *control) onWelcome(ctx context.Context, w wire.Welcome, local netip.AddrPort) {
-	host := c.p.endpoint.Addrs(local.Addr())
-	u := wire.Update{Addrs: host, Uploads: c.e.cfg.Upload, Uplink: uint32(c.e.cfg.UploadLimit * 8 / 1000)}
-	c.s.Update(u)
+	host, servers := c.p.endpoint.Addrs(local.Addr()), c.stun(w.STUN)
+	soon, cancel := context.WithTimeout(ctx, stunWithin)
+	mapped, nat, err := c.p.endpoint.Gather(soon, servers)
+	cancel()
+	c.update(host, mapped, nat)
+	c.enter()
 	for _, r := range c.e.ledger.PendingFor(c.url) {
 		c.s.Report(r)
 	}
-	mapped, nat, err := c.p.endpoint.Gather(ctx, c.stun(w.STUN))
-	if err != nil {
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	if mapped, nat, err = c.p.endpoint.Gather(ctx, servers); err != nil {
 		c.e.log.Debug("no answer from STUN", "error", err)
 	}
-	u.Addrs = append(mapped, host...)
-	u.Addrs = u.Addrs[:min(len(u.Addrs), wire.MaxAddrs)]
-	u.NAT = nat
-	c.s.Update(u)
+	c.update(host, mapped, nat)
+	if len(mapped) > 0 {
+		c.meetAgain()
+	}
+}
+
+func (c *control) update(host, mapped []wire.Addr, nat wire.NAT) {
+	addrs := slices.Concat(mapped, host)
+	c.s.Update(wire.Update{
+		Addrs: addrs[:min(len(addrs), wire.MaxAddrs)], NAT: nat,
+		Uploads: c.e.cfg.Upload, Uplink: uint32(c.e.cfg.UploadLimit * 8 / 1000),
+	})
+}
+
+// enter joins the swarms that have waited for the first update.
+func (c *control) enter() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known = true
+	for _, j := range c.waiting {
+		c.s.Join(j)
+	}
+	clear(c.waiting)
+}
+
+// meetAgain has control name this node to its peers once more.
+func (c *control) meetAgain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.swarms {
+		c.s.Join(m.joining())
+	}
 }
 
 // stun completes the addresses of STUN services that are on control's own host.
@@ -117,14 +161,19 @@ func (c *control) onError(e wire.Error) {
 
 func (c *control) join(m *member, j wire.Join) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.swarms[j.Object] = m
-	c.mu.Unlock()
+	if !c.known {
+		c.waiting[j.Object] = j
+		return
+	}
 	c.s.Join(j)
 }
 
 func (c *control) leave(object manifest.ObjectID) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	delete(c.swarms, object)
-	c.mu.Unlock()
+	delete(c.waiting, object)
 	c.s.Leave(object)
 }

@@ -102,7 +102,11 @@ func checkDigest(h http.Header, sum manifest.Hash) error {
 
 // settle records that the download stays an ordinary one.
 func (d *Download) settle(why error) {
-	if !errors.Is(why, errPlain) {
+	switch {
+	case errors.Is(why, errPlain):
+	case errors.Is(why, ErrVerify):
+		d.e.log.Warn("manifest not believed: going on without a swarm; tell the publisher", "url", d.url.Redacted(), "reason", why)
+	default:
 		d.e.log.Info("going on without a swarm", "url", d.url.Redacted(), "reason", why)
 	}
 	d.mu.Lock()
