@@ -218,6 +218,7 @@ func (d *Download) streamed(src *source, plain *store.Plain, found chan *bootstr
 		return err
 	}
 	if found != nil {
+		d.late = true
 		d.settle(errPlain)
 	}
 	return nil

@@ -30,6 +30,8 @@ type Download struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when result and err are set
+	ended  chan struct{} // closed when nothing of the download runs any more
+	late   bool          // the object was whole before its manifest was found
 
 	result Result
 	err    error
@@ -55,7 +57,7 @@ func (e *Engine) Download(ctx context.Context, req Request) (*Download, error) {
 	}
 	d := &Download{
 		e: e, req: req, url: u, http: e.http, start: time.Now(),
-		done: make(chan struct{}), changed: make(chan struct{}),
+		done: make(chan struct{}), changed: make(chan struct{}), ended: make(chan struct{}),
 	}
 	d.req.Header = req.Header.Clone()
 	if req.NoRedirects {
@@ -77,6 +79,10 @@ func (e *Engine) Download(ctx context.Context, req Request) (*Download, error) {
 		d.result, d.err = d.run(d.ctx)
 		d.notify()
 		close(d.done)
+		if d.late && d.e.cfg.Upload && d.temp == "" {
+			d.shareLate(d.ctx)
+		}
+		close(d.ended)
 	})
 	return d, nil
 }
@@ -97,7 +103,7 @@ func (d *Download) Wait(ctx context.Context) (Result, error) {
 // An unfinished object stays resumable.
 func (d *Download) Close() error {
 	d.cancel(ErrInterrupted)
-	<-d.done
+	<-d.ended
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.member != nil {

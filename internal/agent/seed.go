@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/store"
 )
 
@@ -27,7 +28,7 @@ func (e *Engine) Seed(_ context.Context, req Request) (*Download, error) {
 	}
 	d := &Download{
 		e: e, req: req, url: u, http: e.http, start: time.Now(),
-		done: make(chan struct{}), changed: make(chan struct{}),
+		done: make(chan struct{}), changed: make(chan struct{}), ended: make(chan struct{}),
 	}
 	d.ctx, d.cancel = context.WithCancelCause(e.ctx)
 	e.start(func() {
@@ -36,6 +37,7 @@ func (e *Engine) Seed(_ context.Context, req Request) (*Download, error) {
 		}
 		d.notify()
 		close(d.done)
+		close(d.ended)
 	})
 	return d, nil
 }
@@ -67,34 +69,61 @@ func unshareable(err error) bool {
 }
 
 func (d *Download) seedOnce(ctx context.Context) error {
-	fi, err := os.Stat(d.req.File)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDisk, err)
-	}
-	resp, err := d.head(ctx) //nolint:bodyclose // head has closed it
-	if err != nil {
-		return err
-	}
-	src := d.sourceOf(resp)
-	if src.size != fi.Size() {
-		return changed(fmt.Sprintf("%d bytes at the server, %d in %s", src.size, fi.Size(), d.req.File))
-	}
-	b := d.bootstrap(ctx, resp)
-	if b.err != nil {
-		return b.err
-	}
-	file, err := store.Seed(d.req.File, b.signed.Manifest)
+	signed, err := d.share(ctx)
 	if err != nil {
 		return err
 	}
 	d.mu.Lock()
-	d.file, d.src, d.kept = file, src, src.size
+	defer d.mu.Unlock()
+	d.kept = signed.Size
 	d.result = Result{
-		URL: d.req.URL, File: d.req.File, Size: src.size, FromDisk: src.size,
-		Object: b.signed.Object, SHA256: b.signed.Digest,
+		URL: d.req.URL, File: d.req.File, Size: signed.Size, FromDisk: signed.Size,
+		Object: signed.Object, SHA256: signed.Digest,
 	}
+	return nil
+}
+
+// share joins the swarm with a file that is whole and in its place.
+func (d *Download) share(ctx context.Context) (*manifest.Signed, error) {
+	fi, err := os.Stat(d.req.File)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDisk, err)
+	}
+	resp, err := d.head(ctx) //nolint:bodyclose // head has closed it
+	if err != nil {
+		return nil, err
+	}
+	src := d.sourceOf(resp)
+	if src.size != fi.Size() {
+		return nil, changed(fmt.Sprintf("%d bytes at the server, %d in %s", src.size, fi.Size(), d.req.File))
+	}
+	b := d.bootstrap(ctx, resp)
+	if b.err != nil {
+		return nil, b.err
+	}
+	file, err := store.Seed(d.req.File, b.signed.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	d.file, d.src = file, src
 	d.mu.Unlock()
 	// Pieces are hashed when a peer first asks for them: a file that was changed
 	// behind our back gives no wrong bytes.
-	return d.swarm(ctx, b, nil, 0)
+	return b.signed, d.swarm(ctx, b, nil, 0)
+}
+
+// shareLate shares an object that was whole before its manifest was found, and
+// accounts for it.
+func (d *Download) shareLate(ctx context.Context) {
+	if _, err := d.share(ctx); err != nil {
+		d.e.log.Info("not shared", "url", d.url.Redacted(), "reason", err)
+		return
+	}
+	d.mu.Lock()
+	m := d.member
+	d.mu.Unlock()
+	if m != nil {
+		m.complete(d.result)
+	}
 }
