@@ -172,11 +172,14 @@ func (p *Plan) extend(r *edgeReq, ahead int) {
 
 // reserve moves the reservations of long requests along. With peers about, a
 // request that runs on in file order ends with the piece in progress:
-// everybody's would bring the same pieces.
+// everybody's would bring the same pieces. One that a reader has turned away
+// from ends at once.
 func (p *Plan) reserve(now time.Duration, alone bool) {
 	ahead := max(2, int(p.edge.rate.rate(now)*2/float64(p.cfg.PieceSize)))
 	for _, r := range p.edge.reqs {
 		switch {
+		case !p.inWindow(r.next): // the reader has gone elsewhere
+			p.cut(r, r.next)
 		case r.why != WhyAlone:
 		case alone:
 			p.extend(r, ahead)
