@@ -52,21 +52,13 @@ func (d *Download) readNow(p []byte, off int64) (n int, wait <-chan struct{}, er
 	}
 	switch {
 	case d.file != nil:
-		m := d.file.Manifest()
-		i := m.PieceAt(off)
 		if d.fetch != nil {
-			wait = d.fetch.Changed() // taken before looking, so that nothing is missed
-			d.fetch.SetReader(off)
+			d.fetch.SetReader(off) // first, so that a request is under way at once
 		}
-		if d.file.Has(i) {
-			end := m.Offset(i) + m.PieceLen(i)
-			n, err = d.file.ReadAt(p[:min(int64(len(p)), end-off)], off)
-			return n, nil, err
-		}
-		if d.fetch == nil {
+		if n, wait, err = d.file.ReadOrWait(p, off); wait != nil && d.fetch == nil {
 			wait = d.changed
 		}
-		return 0, wait, nil
+		return n, wait, err
 	case d.plain != nil && (d.settled || d.isDone()) && d.plain.Size() > off:
 		n, err = d.plain.ReadAt(p[:min(int64(len(p)), d.plain.Size()-off)], off)
 		return n, nil, err

@@ -14,12 +14,15 @@ import (
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
-// Store takes verified pieces. WritePiece verifies: nothing enters that does not
-// match the manifest. It must be safe for concurrent use.
+// Store takes verified pieces: nothing enters that does not match the manifest.
+// It must be safe for concurrent use.
 type Store interface {
 	Manifest() *manifest.Manifest
 	Have() manifest.Bitfield
 	WritePiece(i int, b []byte) error
+	// ReceivePiece reads piece i from r into b, which is as long as the piece, and
+	// stores it. It returns the errors of r as they are.
+	ReceivePiece(i int, b []byte, r io.Reader) error
 }
 
 // Edge fetches bytes of one version of the object.
@@ -51,7 +54,8 @@ type Options struct {
 	StreamAt int64
 	Seed     uint64 // this client's place in the election of owners
 	Uploads  bool
-	// Window bounds how far ahead of a reader the download works, in bytes.
+	// Window bounds how far ahead of a reader the download works, in bytes: nothing
+	// is fetched, and Stream is left alone, until SetReader. 0 is no bound.
 	Window int64
 	// Announce is told of every piece as soon as it is verified.
 	Announce func(piece int)
@@ -94,7 +98,8 @@ type Download struct {
 	m      *manifest.Manifest
 	start  time.Time
 	events chan func(now time.Duration)
-	reader atomic.Int64 // piece that SetReader told last
+	reader atomic.Int64  // piece that SetReader told last
+	placed chan struct{} // closed when the plan knows of a reader
 	done   chan struct{}
 	wg     sync.WaitGroup
 
@@ -111,9 +116,8 @@ type Download struct {
 	senders  map[Peer]bool
 	due      bool // something happened that the plan should answer at once
 
-	mu      sync.Mutex
-	stats   Stats
-	changed chan struct{} // closed and replaced when a piece arrives
+	mu    sync.Mutex
+	stats Stats
 }
 
 // NewDownload prepares the download of what the store lacks.
@@ -121,14 +125,13 @@ func NewDownload(o Options) *Download {
 	m := o.Store.Manifest()
 	d := &Download{
 		o: o, m: m, start: time.Now(),
-		events: make(chan func(time.Duration), 256), done: make(chan struct{}),
+		events: make(chan func(time.Duration), 256), done: make(chan struct{}), placed: make(chan struct{}),
 		plan: NewPlan(Config{
 			Size: m.Size, PieceSize: m.PieceSize, Have: o.Store.Have(), Seed: o.Seed, Uploads: o.Uploads, Window: o.Window,
 			Streaming: o.Stream != nil, StreamAt: int(o.StreamAt / m.PieceSize),
 			Rand: rand.New(rand.NewPCG(rand.Uint64(), o.Seed)),
 		}),
 		ids: map[Peer]PeerID{}, peers: map[PeerID]Peer{}, edge: map[int]*edgeRun{}, senders: map[Peer]bool{},
-		changed: make(chan struct{}),
 	}
 	d.reader.Store(-1)
 	return d
@@ -151,6 +154,7 @@ func (d *Download) Run(ctx context.Context) error {
 		if d.due {
 			d.due = false
 			d.act(ctx, d.now())
+			d.place()
 		}
 		switch {
 		case d.err != nil:
@@ -223,6 +227,18 @@ func (d *Download) act(ctx context.Context, now time.Duration) {
 	d.mu.Unlock()
 }
 
+// place lets a stream go on that has waited for a reader, unless the plan has
+// just ended it.
+func (d *Download) place() {
+	select {
+	case <-d.placed:
+	default:
+		if d.plan.Placed() {
+			close(d.placed)
+		}
+	}
+}
+
 // watch gives up when nothing has come for too long that is wanted.
 func (d *Download) watch(now time.Duration) {
 	silent := now - d.progress
@@ -251,15 +267,13 @@ func (d *Download) stored(err error) bool {
 	return false
 }
 
-// arrived records a piece that is in the store now.
+// arrived counts a piece that is in the store now.
 func (d *Download) arrived(piece int, fresh bool, count *int64) {
 	if !fresh {
 		return
 	}
 	d.mu.Lock()
 	*count += d.m.PieceLen(piece)
-	close(d.changed)
-	d.changed = make(chan struct{})
 	d.mu.Unlock()
 }
 
@@ -268,13 +282,6 @@ func (d *Download) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.stats
-}
-
-// Changed returns a channel that is closed when the next piece arrives.
-func (d *Download) Changed() <-chan struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.changed
 }
 
 // SetReader makes the pieces at and behind byte off come first.

@@ -50,7 +50,8 @@ func (d *Download) runEdge(ctx context.Context, req, first, end int, body io.Rea
 
 // stream reads pieces off the edge, verifies and stores them.
 func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body io.ReadCloser) error {
-	if body == nil {
+	given := body != nil
+	if !given {
 		off := d.m.Offset(first)
 		n := min(d.m.Offset(end), d.m.Size) - off
 		var err error
@@ -59,6 +60,9 @@ func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body 
 		}
 	}
 	defer body.Close()
+	if given && !d.awaitReader(ctx) {
+		return nil
+	}
 	stop := context.AfterFunc(ctx, func() { body.Close() })
 	defer stop()
 	buf := make([]byte, d.m.PieceLen(first))
@@ -67,11 +71,11 @@ func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body 
 		if int64(i) >= e.end.Load() {
 			break
 		}
-		b := buf[:d.m.PieceLen(i)]
-		if err := d.readPiece(body, e.req, b); err != nil {
-			return fmt.Errorf("edge: piece %d: %w", i, err)
-		}
-		if err := d.o.Store.WritePiece(i, b); err != nil {
+		in := incoming{d: d, req: e.req, body: body, left: d.m.PieceLen(i)}
+		if err := d.o.Store.ReceivePiece(i, buf[:in.left], &in); err != nil {
+			if in.left > 0 {
+				return fmt.Errorf("edge: piece %d: %w", i, err)
+			}
 			d.stored(err)
 			return err
 		}
@@ -87,23 +91,47 @@ func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body 
 	return nil
 }
 
-// readPiece fills b and reports progress.
-func (d *Download) readPiece(body io.Reader, req int, b []byte) error {
-	const report = 64 << 10
-	for len(b) > 0 {
-		n, err := io.ReadFull(body, b[:min(len(b), report)])
-		if n > 0 {
-			d.post(func(now time.Duration) {
-				d.progress = now
-				d.plan.EdgeBytes(now, req, int64(n))
-			})
-		}
-		if err != nil {
-			return err
-		}
-		b = b[n:]
+// holdFor is how long the response that began a download waits for a reader:
+// servers end connections on which nothing is read.
+const holdFor = 5 * time.Second
+
+// awaitReader waits until the plan knows where the reader is and has not ended
+// the stream, for which it reports true.
+func (d *Download) awaitReader(ctx context.Context) bool {
+	if d.o.Window == 0 {
+		return true
 	}
-	return nil
+	timer := time.NewTimer(holdFor)
+	defer timer.Stop()
+	select {
+	case <-d.placed:
+		return ctx.Err() == nil
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// incoming is a piece on its way from the edge. It reports progress.
+type incoming struct {
+	d    *Download
+	req  int
+	body io.Reader
+	left int64 // bytes
+}
+
+// Read implements [io.Reader].
+func (in *incoming) Read(p []byte) (int, error) {
+	const report = 64 << 10
+	n, err := in.body.Read(p[:min(len(p), report)])
+	if n > 0 {
+		in.left -= int64(n)
+		in.d.post(func(now time.Duration) {
+			in.d.progress = now
+			in.d.plan.EdgeBytes(now, in.req, int64(n))
+		})
+	}
+	return n, err
 }
 
 // ended tells the plan, and decides whether the error ends the download.

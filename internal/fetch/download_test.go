@@ -57,6 +57,13 @@ func (s *shelf) WritePiece(i int, b []byte) error {
 	return nil
 }
 
+func (s *shelf) ReceivePiece(i int, b []byte, r io.Reader) error {
+	if _, err := io.ReadFull(r, b); err != nil {
+		return err
+	}
+	return s.WritePiece(i, b)
+}
+
 // world is one download with what it downloads from.
 type world struct {
 	t     *testing.T

@@ -33,8 +33,8 @@ type Config struct {
 	MaxEdge int
 	// MaxBuffer bounds the bytes asked of peers at once; the default is 32 MiB.
 	MaxBuffer int64
-	// Window bounds how far ahead of a reader the plan works, in bytes; 0 is to the
-	// end.
+	// Window bounds how far ahead of a reader the plan works, in bytes, and makes
+	// it wait for one; 0 is to the end.
 	Window int64
 	// Rand breaks ties.
 	Rand *rand.Rand
@@ -191,15 +191,6 @@ func (p *Plan) Rate(now time.Duration) float64 { return p.fromAll.rate(now) }
 // asked for, and within a reader's window.
 func (p *Plan) open(i int) bool {
 	return !p.have.Has(i) && p.asked[i] == 0 && p.inWindow(i)
-}
-
-func (p *Plan) inWindow(i int) bool {
-	return p.reader < 0 || p.cfg.Window == 0 || i >= p.reader && int64(i-p.reader)*p.cfg.PieceSize < p.cfg.Window
-}
-
-// SetReader tells where a reader is; its pieces come first from now on.
-func (p *Plan) SetReader(off int64) {
-	p.reader = min(int(off/p.cfg.PieceSize), p.n-1)
 }
 
 // Tick brings the plan to now and returns what to do. It must be called after

@@ -110,7 +110,7 @@ func (p *Plan) askEdge(now time.Duration) {
 		best: p.top.value(), total: p.fromAll.rate(now), p2p: p.fromP2P.rate(now), edge: p.edge.rate.rate(now),
 	}, float64(p.cfg.PieceSize))
 	p.reserve(now, alone && !p.early(now))
-	for now >= p.edge.retry && p.running() < p.cfg.MaxEdge {
+	for now >= p.edge.retry && p.running() < p.cfg.MaxEdge && !p.urgent() {
 		if first, count := p.owned(now); count > 0 {
 			p.request(now, first, count, WhyDuty)
 			continue
@@ -178,7 +178,8 @@ func (p *Plan) reserve(now time.Duration, alone bool) {
 	ahead := max(2, int(p.edge.rate.rate(now)*2/float64(p.cfg.PieceSize)))
 	for _, r := range p.edge.reqs {
 		switch {
-		case !p.inWindow(r.next): // the reader has gone elsewhere
+		case !p.Placed(): // the stream waits, as the plan does
+		case p.deserted(r): // the reader has gone elsewhere
 			p.cut(r, r.next)
 		case r.why != WhyAlone:
 		case alone:
@@ -197,53 +198,6 @@ func (p *Plan) cut(r *edgeReq, end int) {
 	r.end = end
 	p.extend(r, end-r.next)
 	p.do(TrimEdge{Req: r.id, End: end})
-}
-
-// askUrgent fetches what a reader waits for, and a little ahead of it, from the
-// edge, unless it is on its way already.
-func (p *Plan) askUrgent(now time.Duration) {
-	if p.reader < 0 || now < p.edge.retry {
-		return
-	}
-	first, count := -1, 0
-	ahead := 1 + int(p.edge.rate.rate(now)*0.3/float64(p.cfg.PieceSize))
-	for i := p.reader; i < min(p.n, p.reader+min(ahead, 8)); i++ {
-		if p.have.Has(i) || p.asked[i] > 0 && !p.lateFromPeer(now, i) {
-			if count > 0 {
-				break
-			}
-			continue
-		}
-		if count == 0 {
-			first = i
-		}
-		count++
-	}
-	if count == 0 {
-		return
-	}
-	for i := first; i < first+count; i++ {
-		p.withdraw(i)
-	}
-	p.request(now, first, count, WhyUrgent)
-}
-
-// lateFromPeer reports whether piece i is asked of a peer that has not begun to
-// send it and is unlikely to do so at once.
-func (p *Plan) lateFromPeer(now time.Duration, i int) bool {
-	for _, r := range p.edge.reqs {
-		if i >= r.next && i < r.claim {
-			return false
-		}
-	}
-	for _, q := range p.peers {
-		for _, a := range q.asks {
-			if a.piece == i {
-				return a.got == 0 && now-a.at > 2*q.info.RTT+50*time.Millisecond
-			}
-		}
-	}
-	return false
 }
 
 // withdraw takes piece i back from every peer it was asked of.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ type File struct {
 	// what replaces or closes them.
 	files sync.RWMutex
 	*pair
+	arrivals arrivals
 
 	mu   sync.Mutex // guards what follows; never held during I/O
 	have manifest.Bitfield
@@ -88,8 +90,36 @@ func (f *File) WritePiece(i int, b []byte) error {
 		return nil
 	}
 	if !f.m.Verify(i, b) {
-		return fmt.Errorf("write %s: piece %d: %w", f.target.Path, i, ErrCorrupt)
+		return f.corrupt(i)
 	}
+	return f.put(i, b)
+}
+
+// ReceivePiece stores piece i as r brings it. It is hashed while it arrives, so
+// that it is known to be right with its last byte. b is the memory for it and as
+// long as the piece. The errors are those of r and of [File.WritePiece].
+func (f *File) ReceivePiece(i int, b []byte, r io.Reader) error {
+	h := sha256.New()
+	if _, err := io.ReadFull(io.TeeReader(r, h), b); err != nil {
+		return err
+	}
+	if int64(len(b)) != f.m.PieceLen(i) || manifest.Hash(h.Sum(nil)) != f.m.Pieces[i] {
+		return f.corrupt(i)
+	}
+	if f.Has(i) {
+		return nil
+	}
+	return f.put(i, b)
+}
+
+func (f *File) corrupt(i int) error {
+	return fmt.Errorf("write %s: piece %d: %w", f.target.Path, i, ErrCorrupt)
+}
+
+// put stores b, which is piece i. Readers have it at once.
+func (f *File) put(i int, b []byte) error {
+	f.arrivals.show(i, b)
+	defer f.arrivals.hide(i)
 	f.files.RLock()
 	defer f.files.RUnlock()
 	if f.data == nil {
@@ -108,6 +138,32 @@ func (f *File) WritePiece(i int, b []byte) error {
 	defer f.mu.Unlock()
 	f.have.Set(i)
 	return nil
+}
+
+// ReadOrWait reads verified bytes of the piece that off lies in. If that is not
+// there yet, wait is closed when it is. Readers of an unfinished object have a
+// piece before it is on the disk.
+func (f *File) ReadOrWait(p []byte, off int64) (n int, wait <-chan struct{}, err error) {
+	if off < 0 || off >= f.m.Size {
+		n, err = f.ReadAt(p, off)
+		return n, nil, err
+	}
+	i := f.m.PieceAt(off)
+	from := off - f.m.Offset(i)
+	p = p[:min(int64(len(p)), f.m.PieceLen(i)-from)]
+	if n, wait = f.arrivals.read(i, p, from, f.readable); n > 0 || wait != nil {
+		return n, wait, nil
+	}
+	n, err = f.ReadAt(p, off)
+	return n, nil, err
+}
+
+// readable reports whether [File.ReadAt] has something to say about piece i: of
+// a finished object, it says what has become of it.
+func (f *File) readable(i int) bool {
+	f.files.RLock()
+	defer f.files.RUnlock()
+	return f.Has(i) || f.state == nil
 }
 
 // ReadAt reads verified bytes ([io.ReaderAt]). It stops with ErrMissing before
