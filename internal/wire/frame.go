@@ -144,6 +144,9 @@ func (d *decoder) bytes(n int) []byte {
 	return out
 }
 
+// more reports whether there is a field that may be left out.
+func (d *decoder) more() bool { return d.err == nil && len(d.b) > 0 }
+
 func (d *decoder) u8() uint8 {
 	if b := d.bytes(1); b != nil {
 		return b[0]

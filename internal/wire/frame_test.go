@@ -44,9 +44,11 @@ func TestGolden(t *testing.T) {
 		{&Bitfield{Channel: 1, Bits: []byte{0x80}}, "00000004" + "12" + "0001" + "80"},
 		{&Have{Channel: 1, Pieces: []uint32{5, 6}}, "0000000b" + "13" + "0001" + "00000005" + "00000006"},
 		{&Request{Channel: 1, ID: 2, Piece: 3, Begin: 4, Length: 5}, "00000013" + "20" + "0001" + "00000002" + "00000003" + "00000004" + "00000005"},
+		{&Request{Channel: 1, ID: 2, Piece: 3, Begin: 4, Length: 5, Urgency: UrgencyReader}, "00000014" + "20" + "0001" + "00000002" + "00000003" + "00000004" + "00000005" + "01"},
 		{&Piece{ID: 2, Begin: 4, Data: []byte{0xff}}, "0000000a" + "21" + "00000002" + "00000004" + "ff"},
 		{&Cancel{ID: 2}, "00000005" + "22" + "00000002"},
 		{&Reject{ID: 2, Reason: RejectBusy, Retry: 500}, "0000000a" + "23" + "00000002" + "01" + "000001f4"},
+		{&Reject{ID: 2, Reason: RejectBusy, Retry: 500, Uplink: 8000}, "0000000e" + "23" + "00000002" + "01" + "000001f4" + "00001f40"},
 		{&Receipt{Channel: 1, Bytes: 65536, Signature: sig}, "0000004b" + "24" + "0001" + "0000000000010000" + strings.Repeat("aa", 64)},
 	} {
 		t.Run(c.f.Type().String(), func(t *testing.T) {
@@ -91,14 +93,14 @@ func drawFrame(t *rapid.T) Frame {
 		return &Have{Channel: u16("channel"), Pieces: rapid.SliceOfN(rapid.Uint32(), 0, 20).Draw(t, "pieces")}
 	case 8:
 		begin := rapid.Uint32Range(0, manifest.MaxPieceSize-1).Draw(t, "begin")
-		return &Request{Channel: u16("channel"), ID: u32("id"), Piece: u32("piece"), Begin: begin, Length: rapid.Uint32Range(1, manifest.MaxPieceSize-begin).Draw(t, "length")}
+		return &Request{Channel: u16("channel"), ID: u32("id"), Piece: u32("piece"), Begin: begin, Length: rapid.Uint32Range(1, manifest.MaxPieceSize-begin).Draw(t, "length"), Urgency: Urgency(rapid.Byte().Draw(t, "urgency"))}
 	case 9:
 		data := some("data", 1, 100)
 		return &Piece{ID: u32("id"), Begin: rapid.Uint32Range(0, manifest.MaxPieceSize-uint32(len(data))).Draw(t, "begin"), Data: data}
 	case 10:
 		return &Cancel{ID: u32("id")}
 	case 11:
-		return &Reject{ID: u32("id"), Reason: RejectReason(rapid.Byte().Draw(t, "reason")), Retry: u32("retry")}
+		return &Reject{ID: u32("id"), Reason: RejectReason(rapid.Byte().Draw(t, "reason")), Retry: u32("retry"), Uplink: u32("uplink")}
 	default:
 		return &Receipt{Channel: u16("channel"), Bytes: rapid.Uint64().Draw(t, "bytes"), Signature: some("signature", 64, 64)}
 	}
@@ -172,7 +174,7 @@ func TestUnknownTypesAreSkipped(t *testing.T) {
 func TestRoomForMore(t *testing.T) {
 	for _, f := range []Frame{
 		&Hello{Version: 7, Agent: "x"}, &Ping{}, &Pong{}, &Bye{}, &Close{},
-		&Request{Length: 1}, &Cancel{}, &Reject{}, &Receipt{Signature: make([]byte, 64)},
+		&Request{Length: 1, Urgency: UrgencyBackground}, &Cancel{}, &Reject{Uplink: 1}, &Receipt{Signature: make([]byte, 64)},
 	} {
 		b := append(f.Append(nil)[HeaderSize:], 1, 2, 3)
 		got, err := Parse(f.Type(), b)

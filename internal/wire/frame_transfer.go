@@ -10,30 +10,54 @@ import (
 // Request asks for bytes of one piece. ID is chosen by the requester, unique
 // among its outstanding requests on the link.
 //
-//	u16 channel | u32 id | u32 piece | u32 begin | u32 length
+//	u16 channel | u32 id | u32 piece | u32 begin | u32 length [| u8 urgency]
 type Request struct {
 	Channel uint16
 	ID      uint32
 	Piece   uint32
 	Begin   uint32 // offset in the piece, bytes
 	Length  uint32 // bytes
+	Urgency Urgency
 }
+
+// Urgency is how soon the requester needs a piece. It is a wish: uploaders weigh
+// it against others'. Values not known count as normal.
+type Urgency uint8
+
+// Kinds of [Urgency].
+const (
+	UrgencyNormal     Urgency = 0
+	UrgencyReader     Urgency = 1 // a reader waits for it
+	UrgencyRelay      Urgency = 2 // the requester is to pass it on to many at once
+	UrgencyBackground Urgency = 3 // there is time
+)
 
 // Type implements [Frame].
 func (*Request) Type() Type { return TypeRequest }
 
 // Append implements [Frame].
 func (f *Request) Append(b []byte) []byte {
-	b = appendHeader(b, TypeRequest, 18)
+	n := 18
+	if f.Urgency != UrgencyNormal {
+		n++
+	}
+	b = appendHeader(b, TypeRequest, n)
 	b = binary.BigEndian.AppendUint16(b, f.Channel)
 	b = binary.BigEndian.AppendUint32(b, f.ID)
 	b = binary.BigEndian.AppendUint32(b, f.Piece)
 	b = binary.BigEndian.AppendUint32(b, f.Begin)
-	return binary.BigEndian.AppendUint32(b, f.Length)
+	b = binary.BigEndian.AppendUint32(b, f.Length)
+	if f.Urgency != UrgencyNormal {
+		b = append(b, byte(f.Urgency))
+	}
+	return b
 }
 
 func parseRequest(d *decoder) Frame {
 	f := &Request{Channel: d.u16(), ID: d.u32(), Piece: d.u32(), Begin: d.u32(), Length: d.u32()}
+	if d.more() {
+		f.Urgency = Urgency(d.u8())
+	}
 	if d.err == nil && (f.Length == 0 || uint64(f.Begin)+uint64(f.Length) > manifest.MaxPieceSize) {
 		d.fail("bytes %d+%d of a piece", f.Begin, f.Length)
 	}
@@ -107,7 +131,7 @@ type RejectReason uint8
 
 // Reasons of [Reject].
 const (
-	RejectBusy    RejectReason = 1 // no upload slot; ask again after Retry
+	RejectBusy    RejectReason = 1 // too much is queued; ask again after Retry
 	RejectMissing RejectReason = 2 // the piece is not here
 	RejectDenied  RejectReason = 3 // sharing is off, or the grant is missing or expired
 	RejectError   RejectReason = 4 // the piece could not be read
@@ -115,11 +139,12 @@ const (
 
 // Reject answers a request that will not be served.
 //
-//	u32 id | u8 reason | u32 retry in milliseconds
+//	u32 id | u8 reason | u32 retry in milliseconds [| u32 uplink]
 type Reject struct {
 	ID     uint32
 	Reason RejectReason
 	Retry  uint32 // milliseconds
+	Uplink uint32 // what the requester could be served at, kbit/s; 0 = not known
 }
 
 // Type implements [Frame].
@@ -127,13 +152,25 @@ func (*Reject) Type() Type { return TypeReject }
 
 // Append implements [Frame].
 func (f *Reject) Append(b []byte) []byte {
-	b = binary.BigEndian.AppendUint32(appendHeader(b, TypeReject, 9), f.ID)
+	n := 9
+	if f.Uplink > 0 {
+		n += 4
+	}
+	b = binary.BigEndian.AppendUint32(appendHeader(b, TypeReject, n), f.ID)
 	b = append(b, byte(f.Reason))
-	return binary.BigEndian.AppendUint32(b, f.Retry)
+	b = binary.BigEndian.AppendUint32(b, f.Retry)
+	if f.Uplink > 0 {
+		b = binary.BigEndian.AppendUint32(b, f.Uplink)
+	}
+	return b
 }
 
 func parseReject(d *decoder) Frame {
-	return &Reject{ID: d.u32(), Reason: RejectReason(d.u8()), Retry: d.u32()}
+	f := &Reject{ID: d.u32(), Reason: RejectReason(d.u8()), Retry: d.u32()}
+	if d.more() {
+		f.Uplink = d.u32()
+	}
+	return f
 }
 
 // Receipt is the downloader's signed statement of the verified bytes it has had

@@ -63,10 +63,13 @@ func validFrames() []namedFrame {
 		{"have", &Have{Channel: 1, Pieces: []uint32{0, 7, 1<<20 - 1}}},
 		{"request", &Request{Channel: 1, ID: 1<<32 - 1, Piece: 3, Begin: 65536, Length: 32768}},
 		{"request of the largest piece", &Request{Channel: 1, ID: 2, Length: manifest.MaxPieceSize}},
+		{"request, urgent", &Request{Channel: 1, ID: 3, Piece: 3, Length: 65536, Urgency: UrgencyReader}},
+		{"request of an urgency to come", &Request{Channel: 1, ID: 4, Piece: 3, Length: 65536, Urgency: 200}},
 		{"piece", &Piece{ID: 2, Begin: 65536, Data: []byte("0123456789")}},
 		{"last byte of the largest piece", &Piece{ID: 2, Begin: manifest.MaxPieceSize - 1, Data: []byte{0}}},
 		{"cancel", &Cancel{ID: 2}},
 		{"reject, busy", &Reject{ID: 2, Reason: RejectBusy, Retry: 1500}},
+		{"reject, busy, with what is free", &Reject{ID: 2, Reason: RejectBusy, Retry: 1500, Uplink: 2500}},
 		{"reject, denied", &Reject{ID: 2, Reason: RejectDenied}},
 		{"receipt", &Receipt{Channel: 1, Bytes: 1 << 40, Signature: bytes.Repeat([]byte{0xaa}, 64)}},
 	}
@@ -104,6 +107,7 @@ func badFrames() []reject {
 		{"piece past the largest piece", "0000000a" + "21" + "00000002" + "00400000" + "00", "pieces have at most 4 MiB"},
 		{"cancel cut", body(TypeCancel, 3), "the body is shorter than its fields"},
 		{"reject cut", body(TypeReject, 8), "the body is shorter than its fields"},
+		{"reject with half an uplink", body(TypeReject, 11), "an uplink has 4 bytes"},
 		{"receipt cut", body(TypeReceipt, 73), "the body is shorter than its fields"},
 	}
 }
@@ -123,6 +127,9 @@ func TestVectorsFrames(t *testing.T) {
 	want.Valid = append(want.Valid,
 		frameVector{"ping with a field to come", 2, fields(&Ping{Nonce: 1}), "0000000a" + "02" + "0000000000000001" + "ff", "00000009" + "02" + "0000000000000001"},
 		frameVector{"open with flags to come", 16, fields(&Open{Channel: 1, Uploads: true, Grant: []byte{}}), "00000028" + "10" + "0001" + strings.Repeat("00", 32) + "81" + "00000000", "00000028" + "10" + "0001" + strings.Repeat("00", 32) + "01" + "00000000"},
+	)
+	want.Valid = append(want.Valid,
+		frameVector{"request with its urgency spelt out", 32, fields(&Request{Channel: 1, ID: 2, Length: 1}), "00000014" + "20" + "0001" + "00000002" + "00000000" + "00000000" + "00000001" + "00", "00000013" + "20" + "0001" + "00000002" + "00000000" + "00000000" + "00000001"},
 	)
 	got := vectortest.Check(t, "frames.json", want)
 	for _, v := range got.Valid {
@@ -175,13 +182,13 @@ func fields(f Frame) map[string]any {
 	case *Have:
 		return map[string]any{"channel": f.Channel, "pieces": f.Pieces}
 	case *Request:
-		return map[string]any{"channel": f.Channel, "id": f.ID, "piece": f.Piece, "begin": f.Begin, "length": f.Length}
+		return map[string]any{"channel": f.Channel, "id": f.ID, "piece": f.Piece, "begin": f.Begin, "length": f.Length, "urgency": f.Urgency}
 	case *Piece:
 		return map[string]any{"id": f.ID, "begin": f.Begin, "data": hex.EncodeToString(f.Data)}
 	case *Cancel:
 		return map[string]any{"id": f.ID}
 	case *Reject:
-		return map[string]any{"id": f.ID, "reason": f.Reason, "retry": f.Retry}
+		return map[string]any{"id": f.ID, "reason": f.Reason, "retry": f.Retry, "uplink": f.Uplink}
 	case *Receipt:
 		return map[string]any{"channel": f.Channel, "bytes": u64(f.Bytes), "signature": hex.EncodeToString(f.Signature)}
 	}
