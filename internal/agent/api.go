@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -82,6 +83,7 @@ type Result struct {
 	Peers     int               // peers that sent verified bytes
 	Object    manifest.ObjectID // zero for a plain URL
 	SHA256    manifest.Hash     // of the whole file
+	Warning   string            // what went wrong beside, in one line; mostly empty
 }
 
 // Errors by cause; errors of a download wrap one of them. Their texts say what
@@ -94,6 +96,7 @@ var (
 	ErrNetwork     = errors.New("the server cannot be reached")         // DNS, connect, reset, time-out
 	ErrTLS         = errors.New("the server's certificate is not good") // x509
 	ErrVerify      = errors.New("verification")                         // manifest, signature or content does not agree
+	ErrManifest    = fmt.Errorf("%w: bad manifest", ErrVerify)          // forged, damaged, of hostile size, or of other bytes
 	ErrChanged     = errors.New("the object changed during the download")
 	ErrExists      = errors.New("the file exists")
 	ErrDisk        = errors.New("the file cannot be written") // full, read-only, no permission

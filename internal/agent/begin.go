@@ -19,6 +19,8 @@ const (
 	// is read: the time that its size takes at this rate, in bytes per second.
 	pauseRate = 64 << 20
 	maxPause  = time.Second
+	// verdictWithin bounds the wait for a manifest behind the last byte.
+	verdictWithin = 300 * time.Millisecond
 )
 
 // fresh begins with an ordinary GET. Its bytes flow to the disk while the
@@ -59,42 +61,43 @@ func (d *Download) resume(ctx context.Context, r *store.Resumed) error {
 	d.mu.Lock()
 	d.file, d.src, d.kept = r.File, src, r.Bytes
 	d.mu.Unlock()
-	resp, err := d.head(ctx) //nolint:bodyclose // head closes it
+	resp, err := d.probe(ctx) //nolint:bodyclose // probe closes it
 	if err != nil {
 		return err
 	}
-	if now := d.sourceOf(resp); now.size != src.size || now.etag != src.etag {
+	if d.sourceOf(resp).size != src.size || !src.isVersion(resp.Header) {
 		return changed("it is another version than the partial file")
 	}
-	b := &bootstrapped{}
-	switch err := d.findManifest(ctx, resp, b); {
-	case errors.Is(err, errPlain):
-		return changed("the host does not vouch for the partial file's manifest any more")
-	case err != nil:
+	b, err := d.rejoin(ctx, resp.Request.URL, r.File.Signed())
+	if err != nil {
 		return err
-	case b.signed.Object != r.File.Signed().Object:
-		return changed("its manifest is another than the partial file's")
 	}
-	if b.err = errPlain; !d.e.cfg.NoP2P {
-		b.err = d.findGrant(ctx, b)
+	if err = d.swarm(ctx, b, nil, 0); errors.Is(err, fetch.ErrCorruptEdge) {
+		return changed("the edge sends other bytes than the partial file's manifest says")
 	}
-	return d.swarm(ctx, b, nil, 0)
+	return err
 }
 
-func (d *Download) head(ctx context.Context) (*http.Response, error) {
-	req, err := d.newSource().request(ctx, http.MethodHead)
+// probe asks for the first byte, to learn what the server has: URLs that are
+// signed for GET answer nothing else.
+func (d *Download) probe(ctx context.Context) (*http.Response, error) {
+	req, err := d.newSource().request(ctx, http.MethodGet)
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set("Range", "bytes=0-0")
 	resp, err := d.http.Do(req)
 	if err != nil {
 		return nil, classify(err)
 	}
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, newStatusError(resp)
+	switch {
+	case resp.StatusCode == http.StatusPartialContent, isWhole(resp):
+		return resp, nil
+	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+		return nil, changed("it is empty now")
 	}
-	return resp, nil
+	return nil, newStatusError(resp)
 }
 
 // resumePlain asks for the rest of an ordinary object, or begins anew when the
@@ -111,7 +114,7 @@ func (d *Download) resumePlain(ctx context.Context, src *source, r *store.Resume
 			// Nothing behind what is there: ask for all of it, to be sure.
 		case err != nil:
 			return err
-		case resp.StatusCode == http.StatusOK:
+		case isWhole(resp):
 			return d.restart(ctx, r.Plain, resp)
 		default:
 			if now := d.sourceOf(resp); now.follows(src, d.kept) {
@@ -154,7 +157,7 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 	defer cancel()
 	seeking.Go(func() {
 		got := d.bootstrap(bctx, resp)
-		if got.err != nil && bctx.Err() == nil {
+		if got.ordinary() && bctx.Err() == nil {
 			d.settle(got.err) // at once: readers wait for it, whatever the response does
 		}
 		found <- got
@@ -165,7 +168,7 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 	for {
 		select {
 		case got := <-found:
-			if got.err == nil {
+			if !got.ordinary() {
 				return d.promote(ctx, got, b)
 			}
 			found = nil
@@ -181,7 +184,7 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 		}
 		if errors.Is(err, io.EOF) {
 			b.end()
-			return d.streamed(src, plain, found)
+			return d.streamed(ctx, src, plain, found)
 		}
 		if err != nil {
 			b.end()
@@ -208,8 +211,20 @@ func (d *Download) pause(ctx context.Context, src *source, h http.Header, found 
 	}
 }
 
-// streamed ends a download that the first response has brought whole.
-func (d *Download) streamed(src *source, plain *store.Plain, found chan *bootstrapped) error {
+// streamed ends a download that the first response has brought whole. A manifest
+// that is sure to come at once is still waited for, so that it does not depend on
+// the speed of the line whether one that is bad is noticed.
+func (d *Download) streamed(ctx context.Context, src *source, plain *store.Plain, found chan *bootstrapped) error {
+	if found != nil && d.ready.Load() {
+		select {
+		case got := <-found:
+			if !got.ordinary() {
+				return d.promote(ctx, got, nil)
+			}
+			found = nil
+		case <-time.After(verdictWithin):
+		}
+	}
 	if src.size >= 0 && plain.Size() != src.size {
 		return fmt.Errorf("%w: the response ended at byte %d of %d", ErrNetwork, plain.Size(), src.size)
 	}
@@ -232,7 +247,7 @@ func (d *Download) broken(ctx context.Context, src *source, plain *store.Plain, 
 	}
 	select {
 	case got := <-found: // never, when it is nil
-		if got.err == nil {
+		if !got.ordinary() {
 			return d.promote(ctx, got, nil)
 		}
 	case <-time.After(maxPause):
@@ -243,8 +258,12 @@ func (d *Download) broken(ctx context.Context, src *source, plain *store.Plain, 
 	return d.retryPlain(ctx, src, plain, classify(err))
 }
 
-// promote goes on with the swarm. body is the rest of the first response.
+// promote goes on with the swarm, or ends when the manifest is refused. body is
+// the rest of the first response.
 func (d *Download) promote(ctx context.Context, b *bootstrapped, body io.ReadCloser) error {
+	if b.signed == nil {
+		return d.refuse(b.err, body)
+	}
 	d.mu.Lock()
 	plain := d.plain
 	d.mu.Unlock()

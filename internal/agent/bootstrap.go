@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/grant"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/session"
 	"github.com/tandem-cdn/tandem/internal/wire"
@@ -26,11 +27,16 @@ var errPlain = errors.New("the server offers no manifest")
 // bootstrapped is what a download learns before it can join a swarm.
 type bootstrapped struct {
 	doc    *wire.WellKnown
-	signed *manifest.Signed
+	signed *manifest.Signed // nil without a manifest that is good
 	grant  wire.GrantResponse
 	p2p    *p2p
 	err    error // errPlain, or why the rest is missing
 }
+
+// ordinary reports whether the download can go on as any other. It cannot where
+// there is a manifest: the publisher vouches for the bytes that it describes, and
+// when it does not hold for none.
+func (b *bootstrapped) ordinary() bool { return b.signed == nil && !errors.Is(b.err, ErrManifest) }
 
 // bootstrap finds the manifest of the object that resp is about, checks it, and
 // gets a grant.
@@ -47,7 +53,8 @@ func (d *Download) bootstrap(ctx context.Context, resp *http.Response) *bootstra
 }
 
 // findManifest gets the manifest that the host offers for resp, signed by one of
-// the host's keys. Where there is a control, the engine logs in meanwhile.
+// the host's keys. A manifest that is there and does not hold is ErrManifest;
+// after any other error the object is an ordinary one.
 func (d *Download) findManifest(ctx context.Context, resp *http.Response, b *bootstrapped) error {
 	at := resp.Request.URL
 	link := manifestLink(resp.Header)
@@ -58,7 +65,8 @@ func (d *Download) findManifest(ctx context.Context, resp *http.Response, b *boo
 		}
 		return err
 	}
-	if link == "" && b.doc.Manifests != "" {
+	linked := link != ""
+	if !linked && b.doc.Manifests != "" {
 		link = strings.ReplaceAll(b.doc.Manifests, "{path}", at.EscapedPath())
 	}
 	if link == "" {
@@ -68,52 +76,144 @@ func (d *Download) findManifest(ctx context.Context, resp *http.Response, b *boo
 	if err != nil {
 		return fmt.Errorf("link to the manifest: %w", err)
 	}
-	if !d.e.cfg.NoP2P {
-		if b.p2p, err = d.e.swarming(); err != nil {
-			return err
-		}
-		if len(b.doc.Control) > 0 {
-			d.e.control(b.doc.Control[0], b.p2p)
-		}
-	}
-	if b.signed, err = d.fetchManifest(ctx, target, b.doc.Keys.Public()); err != nil {
+	if err := d.logIn(b); err != nil {
 		return err
 	}
-	if size := d.sourceOf(resp).size; b.signed.Size != size {
-		b.signed = nil
+	// A published manifest lies there; an edge tells the digest once it has made
+	// its own.
+	d.ready.Store(!linked || resp.Header.Get("Repr-Digest") != "")
+	signed, err := d.fetchManifest(ctx, target, linked)
+	if err == nil {
+		err = d.vouch(ctx, at, b, signed)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, target.Redacted())
+	}
+	if size := d.sourceOf(resp).size; signed.Size != size {
 		return fmt.Errorf("manifest of another version: the object has %d bytes", size)
+	}
+	b.signed = signed
+	return nil
+}
+
+// logIn gets what taking part in swarms needs. Where there is a control, the
+// engine logs in meanwhile.
+func (d *Download) logIn(b *bootstrapped) (err error) {
+	if b.p2p, err = d.e.swarming(); err != nil {
+		return err
+	}
+	if len(b.doc.Control) > 0 {
+		d.e.control(b.doc.Control[0], b.p2p)
 	}
 	return nil
 }
 
+// vouch checks that one of the host's keys has signed the manifest. The keys may
+// be others than those remembered: before the manifest is refused, the document
+// that names them is read again.
+func (d *Download) vouch(ctx context.Context, at *url.URL, b *bootstrapped, s *manifest.Signed) error {
+	if s.Verify(b.doc.Keys.Public()) == nil {
+		return nil
+	}
+	d.e.hosts.forget(at)
+	if doc, err := d.e.hosts.get(ctx, at); err == nil {
+		b.doc = doc
+	}
+	if err := s.Verify(b.doc.Keys.Public()); err != nil {
+		return fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	return nil
+}
+
+// rejoin is bootstrap for an object whose manifest is known, if the host at a URL
+// still names the key that signed it.
+func (d *Download) rejoin(ctx context.Context, at *url.URL, s *manifest.Signed) (*bootstrapped, error) {
+	doc, err := d.e.hosts.get(ctx, at)
+	var unreachable *url.Error
+	if errors.As(err, &unreachable) || ctx.Err() != nil {
+		return nil, err
+	}
+	b := &bootstrapped{doc: doc, signed: s, err: errPlain}
+	if err == nil {
+		err = d.vouch(ctx, at, b, s)
+	}
+	if err != nil {
+		return nil, changed("the host does not vouch for the partial file's manifest any more")
+	}
+	if d.e.cfg.NoP2P {
+		return b, nil
+	}
+	if b.err = d.logIn(b); b.err == nil {
+		b.err = d.findGrant(ctx, b)
+	}
+	return b, nil
+}
+
+// refuse ends a download whose manifest does not hold. What has come stays
+// resumable and is shown to nobody.
+func (d *Download) refuse(why error, body io.Closer) error {
+	if body != nil {
+		_ = body.Close() // nobody reads it
+	}
+	d.mu.Lock()
+	plain := d.plain
+	d.plain = nil
+	d.mu.Unlock()
+	return errors.Join(why, plain.Close())
+}
+
+// findGrant asks for a grant. Without one there are no peers, which the user is
+// told unless the network is to blame.
 func (d *Download) findGrant(ctx context.Context, b *bootstrapped) (err error) {
+	if b.doc.Grants == "" {
+		return errors.New("the host gives no grants")
+	}
 	b.grant, err = d.fetchGrant(ctx, b)
+	var unreachable *url.Error
+	if err != nil && ctx.Err() == nil && !errors.As(err, &unreachable) {
+		d.warn(fmt.Sprintf("%s: all from the edge, without peers: %v; check this machine's clock, or tell the server's operator", d.url.Redacted(), err))
+	}
 	return err
 }
 
+// fetchGrant gets a grant that peers will accept.
 func (d *Download) fetchGrant(ctx context.Context, b *bootstrapped) (wire.GrantResponse, error) {
-	return session.FetchGrant(ctx, d.e.http, b.doc.Grants, wire.GrantRequest{
-		Object: b.signed.Object.String(), Key: wire.KeyOf(b.p2p.key.Public().(ed25519.PublicKey)), URL: d.req.URL,
+	key := wire.KeyOf(b.p2p.key.Public().(ed25519.PublicKey))
+	g, err := session.FetchGrant(ctx, d.e.http, b.doc.Grants, wire.GrantRequest{
+		Object: b.signed.Object.String(), Key: key, URL: d.req.URL,
 		Signer: wire.KeyOf(b.signed.Key), Signature: b.signed.Signature,
 	})
+	if err != nil {
+		return g, err
+	}
+	claims, err := grant.Parse(g.Grant, time.Now())
+	if err == nil {
+		err = claims.Check(b.signed.Object, key, b.doc.Keys.Public())
+	}
+	if err != nil {
+		return wire.GrantResponse{}, fmt.Errorf("grant from %s: %w", b.doc.Grants, err)
+	}
+	return g, nil
 }
 
 // maxManifestTries is how often an edge is asked that is still making the
 // manifest.
 const maxManifestTries = 20
 
-func (d *Download) fetchManifest(ctx context.Context, u *url.URL, trusted []ed25519.PublicKey) (*manifest.Signed, error) {
+// fetchManifest gets a manifest, and believes nothing that it says. linked says
+// that the response for the object names it.
+func (d *Download) fetchManifest(ctx context.Context, u *url.URL, linked bool) (*manifest.Signed, error) {
 	for try := 1; ; try++ {
-		raw, retry, err := d.getManifest(ctx, u)
+		raw, retry, err := d.getManifest(ctx, u, linked)
 		if err == nil {
-			s, err := manifest.ParseSigned(raw, trusted)
+			s, err := manifest.DecodeSigned(raw)
 			if err != nil {
-				return nil, fmt.Errorf("manifest %s: %w: %w", u.Redacted(), ErrVerify, err)
+				return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 			}
 			return s, nil
 		}
 		if retry == 0 || try == maxManifestTries {
-			return nil, fmt.Errorf("manifest %s: %w", u.Redacted(), err)
+			return nil, err
 		}
 		select {
 		case <-time.After(retry):
@@ -123,7 +223,7 @@ func (d *Download) fetchManifest(ctx context.Context, u *url.URL, trusted []ed25
 	}
 }
 
-func (d *Download) getManifest(ctx context.Context, u *url.URL) (raw []byte, retry time.Duration, err error) {
+func (d *Download) getManifest(ctx context.Context, u *url.URL, linked bool) (raw []byte, retry time.Duration, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, 0, err
@@ -133,14 +233,20 @@ func (d *Download) getManifest(ctx context.Context, u *url.URL) (raw []byte, ret
 		return nil, 0, classify(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	if !isWhole(resp) {
 		e := newStatusError(resp)
 		if resp.StatusCode == http.StatusServiceUnavailable {
 			retry = max(e.retry, time.Second)
 		}
 		return nil, retry, e
 	}
-	raw, err = io.ReadAll(io.LimitReader(resp.Body, manifest.MaxEncoded+1))
+	if !linked && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+		return nil, 0, errPlain // what some servers have for all that they have not
+	}
+	raw, err = io.ReadAll(io.LimitReader(newBody(ctx, resp.Body, nil), manifest.MaxEncoded+1))
+	if err == nil && len(raw) > manifest.MaxEncoded {
+		err = fmt.Errorf("%w: more than the %d bytes that a manifest can have", ErrManifest, manifest.MaxEncoded)
+	}
 	return raw, 0, err
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,6 +33,7 @@ type Download struct {
 	done   chan struct{} // closed when result and err are set
 	ended  chan struct{} // closed when nothing of the download runs any more
 	late   bool          // the object was whole before its manifest was found
+	ready  atomic.Bool   // the manifest is there already, only not here yet
 
 	result Result
 	err    error
@@ -47,6 +49,7 @@ type Download struct {
 	kept    int64         // bytes an earlier run had left
 	base    fetch.Stats   // bytes counted before fetch began
 	temp    string        // directory to remove at the end
+	warning string        // see Result
 }
 
 // Download begins a download. ctx bounds its start only: Close ends it.
@@ -200,7 +203,9 @@ func (d *Download) explain(err error) error {
 		cause = ErrInterrupted
 	case errors.Is(err, store.ErrExists):
 		cause = ErrExists
-	case errors.Is(err, fetch.ErrCorruptEdge), errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrStale):
+	case errors.Is(err, fetch.ErrCorruptEdge):
+		cause = ErrManifest
+	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrStale):
 		cause = ErrVerify
 	case errors.Is(err, fetch.ErrStalled):
 		cause = ErrNetwork
@@ -240,7 +245,7 @@ func (d *Download) logError(what string, err error) {
 func (d *Download) finish() (Result, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r := Result{URL: d.req.URL, File: d.req.File, Elapsed: time.Since(d.start), FromDisk: d.kept}
+	r := Result{URL: d.req.URL, File: d.req.File, Elapsed: time.Since(d.start), FromDisk: d.kept, Warning: d.warning}
 	r.FromEdge, r.Wasted = d.base.FromEdge, d.base.Wasted
 	var err error
 	if d.file != nil {
@@ -308,7 +313,7 @@ func (d *Download) open(ctx context.Context, src *source, off int64) (*http.Resp
 	if err != nil {
 		return nil, classify(err)
 	}
-	if resp.StatusCode != http.StatusOK && (off == 0 || resp.StatusCode != http.StatusPartialContent) {
+	if !isWhole(resp) && (off == 0 || resp.StatusCode != http.StatusPartialContent) {
 		defer resp.Body.Close()
 		return nil, newStatusError(resp)
 	}

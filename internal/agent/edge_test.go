@@ -17,7 +17,7 @@ import (
 )
 
 // realEdge serves the files given by name and content, and returns its URL and
-// the count of object requests.
+// the count of object requests but those for the first byte.
 func realEdge(t *testing.T, files map[string][]byte) (base string, gets *atomic.Int64) {
 	t.Helper()
 	dir := t.TempDir()
@@ -37,7 +37,7 @@ func realEdge(t *testing.T, files map[string][]byte) (base string, gets *atomic.
 	}
 	gets = new(atomic.Int64)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasPrefix(r.URL.Path, "/.well-known/") && r.Method == http.MethodGet {
+		if !strings.HasPrefix(r.URL.Path, "/.well-known/") && r.Header.Get("Range") != "bytes=0-0" {
 			gets.Add(1)
 		}
 		e.Handler().ServeHTTP(w, r)

@@ -44,6 +44,13 @@ func (h *hosts) get(ctx context.Context, u *url.URL) (*wire.WellKnown, error) {
 	}
 }
 
+// forget makes the next get ask the host of u again.
+func (h *hosts) forget(u *url.URL) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.known, u.Scheme+"://"+u.Host)
+}
+
 // errAsker: who asked for the document gave up; nothing is known of the host.
 var errAsker = errors.New("no longer asked for")
 

@@ -108,6 +108,12 @@ func classify(err error) error {
 	}
 }
 
+// isWhole reports whether a response has the whole object: 203 is 200 from a
+// proxy that says it has been at it (RFC 9110 §15.3.4).
+func isWhole(resp *http.Response) bool {
+	return resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNonAuthoritativeInfo
+}
+
 // statusError is an answer of a server that is not the object.
 type statusError struct {
 	status int

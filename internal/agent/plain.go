@@ -25,7 +25,7 @@ const (
 func (d *Download) retryPlain(ctx context.Context, src *source, plain *store.Plain, cause error) error {
 	for try := 0; try < plainTries; try++ {
 		if src.size >= 0 && plain.Size() == src.size {
-			return d.streamed(src, plain, nil) // it broke off behind the last byte
+			return d.streamed(ctx, src, plain, nil) // it broke off behind the last byte
 		}
 		select {
 		case <-ctx.Done():
@@ -35,7 +35,7 @@ func (d *Download) retryPlain(ctx context.Context, src *source, plain *store.Pla
 		before := plain.Size()
 		err := d.rest(ctx, src, plain)
 		if err == nil {
-			return d.streamed(src, plain, nil)
+			return d.streamed(ctx, src, plain, nil)
 		}
 		var lasting interface{ Permanent() bool }
 		if errors.As(err, &lasting) && lasting.Permanent() || !errors.Is(err, ErrNetwork) && !errors.Is(err, ErrServer) {
@@ -100,13 +100,17 @@ func checkDigest(h http.Header, sum manifest.Hash) error {
 	return nil
 }
 
+// warn keeps a line that the user of a download that goes well should see.
+func (d *Download) warn(line string) {
+	d.e.log.Warn("not all is well", "url", d.url.Redacted(), "warning", line)
+	d.mu.Lock()
+	d.warning = line
+	d.mu.Unlock()
+}
+
 // settle records that the download stays an ordinary one.
 func (d *Download) settle(why error) {
-	switch {
-	case errors.Is(why, errPlain):
-	case errors.Is(why, ErrVerify):
-		d.e.log.Warn("manifest not believed: going on without a swarm; tell the publisher", "url", d.url.Redacted(), "reason", why)
-	default:
+	if !errors.Is(why, errPlain) {
 		d.e.log.Info("going on without a swarm", "url", d.url.Redacted(), "reason", why)
 	}
 	d.mu.Lock()

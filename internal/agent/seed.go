@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -89,7 +90,7 @@ func (d *Download) share(ctx context.Context) (*manifest.Signed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDisk, err)
 	}
-	resp, err := d.head(ctx) //nolint:bodyclose // head has closed it
+	resp, err := d.probe(ctx) //nolint:bodyclose // probe has closed it
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +118,11 @@ func (d *Download) share(ctx context.Context) (*manifest.Signed, error) {
 // accounts for it.
 func (d *Download) shareLate(ctx context.Context) {
 	if _, err := d.share(ctx); err != nil {
-		d.e.log.Info("not shared", "url", d.url.Redacted(), "reason", err)
+		level := slog.LevelInfo
+		if errors.Is(err, ErrManifest) {
+			level = slog.LevelWarn // it came too late to refuse the object
+		}
+		d.e.log.Log(ctx, level, "not shared", "url", d.url.Redacted(), "reason", err)
 		return
 	}
 	d.mu.Lock()

@@ -65,14 +65,14 @@ func (s *source) Fetch(ctx context.Context, off, n int64) (io.ReadCloser, error)
 // accept checks that a response is the range asked for, of this version.
 func (s *source) accept(resp *http.Response, off int64) error {
 	same := s.isVersion(resp.Header)
-	switch resp.StatusCode {
-	case http.StatusPartialContent:
+	switch {
+	case resp.StatusCode == http.StatusPartialContent:
 		first, size, ok := contentRange(resp.Header.Get("Content-Range"))
 		if !ok || first != off || size != s.size || !same {
 			return changed(fmt.Sprintf("the server sent %q where byte %d of %d was asked", resp.Header.Get("Content-Range"), off, s.size))
 		}
 		return nil
-	case http.StatusOK:
+	case isWhole(resp):
 		if !same || resp.ContentLength != s.size {
 			return changed("the server has another version now")
 		}
@@ -82,7 +82,7 @@ func (s *source) accept(resp *http.Response, off int64) error {
 			}
 		}
 		return nil
-	case http.StatusRequestedRangeNotSatisfiable:
+	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
 		return changed("the object is shorter now")
 	}
 	return newStatusError(resp)

@@ -48,6 +48,7 @@ type Transfer struct {
 	Seconds   float64            `json:"seconds"`
 	Object    *manifest.ObjectID `json:"object,omitempty"`
 	SHA256    *manifest.Hash     `json:"sha256,omitempty"`
+	Warning   string             `json:"warning,omitempty"`
 	Complete  bool               `json:"complete"`
 }
 
@@ -95,7 +96,7 @@ func finished(r agent.Result) Transfer {
 	t := Transfer{
 		URL: r.URL, File: r.File, Size: r.Size, Done: r.Size, FromEdge: r.FromEdge, FromPeers: r.FromPeers,
 		FromDisk: r.FromDisk, Wasted: r.Wasted, Peers: r.Peers, Seconds: r.Elapsed.Seconds(), Complete: true,
-		SHA256: &r.SHA256,
+		SHA256: &r.SHA256, Warning: r.Warning,
 	}
 	if r.Object != (manifest.ObjectID{}) {
 		t.Object = &r.Object
@@ -107,6 +108,7 @@ func (t Transfer) result() agent.Result {
 	r := agent.Result{
 		URL: t.URL, File: t.File, Size: t.Size, FromEdge: t.FromEdge, FromPeers: t.FromPeers,
 		FromDisk: t.FromDisk, Wasted: t.Wasted, Peers: t.Peers, Elapsed: t.progress().Elapsed,
+		Warning: t.Warning,
 	}
 	if t.Object != nil {
 		r.Object = *t.Object
@@ -122,15 +124,16 @@ func (t Transfer) result() agent.Result {
 func causes() map[string]error {
 	return map[string]error{
 		"url": agent.ErrURL, "not-found": agent.ErrNotFound, "denied": agent.ErrDenied, "server": agent.ErrServer,
-		"network": agent.ErrNetwork, "tls": agent.ErrTLS, "verify": agent.ErrVerify, "changed": agent.ErrChanged,
-		"exists": agent.ErrExists, "disk": agent.ErrDisk, "interrupted": agent.ErrInterrupted,
+		"network": agent.ErrNetwork, "tls": agent.ErrTLS, "verify": agent.ErrVerify, "manifest": agent.ErrManifest,
+		"changed": agent.ErrChanged, "exists": agent.ErrExists, "disk": agent.ErrDisk, "interrupted": agent.ErrInterrupted,
 	}
 }
 
 func failure(err error) *Failure {
 	f := &Failure{Message: err.Error()}
 	for name, cause := range causes() {
-		if errors.Is(err, cause) {
+		// Of two causes, one of which is a kind of the other, the narrower counts.
+		if errors.Is(err, cause) && (f.Cause == "" || errors.Is(cause, causes()[f.Cause])) {
 			f.Cause = name
 		}
 	}

@@ -51,6 +51,7 @@ var causes = []struct {
 	{agent.ErrNotFound, exitNotFound, "check the URL"},
 	{agent.ErrDenied, exitDenied, "it may need a header (-H), or its signature has expired"},
 	{agent.ErrTLS, exitTLS, "name its CA with --ca, or check this machine's clock"},
+	{agent.ErrManifest, exitVerify, "its publisher has to make the manifest anew (tandem publish), or fetch without it: --no-p2p"},
 	{agent.ErrVerify, exitVerify, "nothing was kept; the server's operator has to look"},
 	{agent.ErrChanged, exitVerify, "run the command again"},
 	{agent.ErrExists, exitDisk, "-f overwrites it, -o names another"},
@@ -81,7 +82,7 @@ func errorLine(command string, err error) string {
 	if command != "" {
 		name += " " + command
 	}
-	line := name + ": " + strings.Join(strings.Fields(err.Error()), " ")
+	line := name + ": " + oneLine(err.Error())
 	for _, c := range causes {
 		if !errors.Is(err, c.err) {
 			continue
@@ -96,3 +97,6 @@ func errorLine(command string, err error) string {
 	}
 	return line
 }
+
+// oneLine makes one line of a text, parts of which may be a server's.
+func oneLine(s string) string { return printable(strings.Join(strings.Fields(s), " ")) }

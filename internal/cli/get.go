@@ -31,6 +31,8 @@ type getCmd struct {
 func (*getCmd) Help() string {
 	return `While it runs, verified pieces are given to other clients unless --upload off says otherwise. A running agent does the work, and keeps sharing, unless --alone or a limit of this command's own is given.
 
+A manifest that is forged or damaged ends the download with code 9; where there is none, the file comes as with curl. --no-p2p asks for neither manifest nor peers.
+
 ` + exitHelp
 }
 
@@ -160,6 +162,9 @@ func getOne(ctx context.Context, p *process, d downloader, o getOptions, rawURL 
 	}
 	if line != nil {
 		fmt.Fprintln(p.Stderr, summary(result))
+	}
+	if result.Warning != "" && !o.Quiet {
+		fmt.Fprintln(p.Stderr, "tandem get: "+oneLine(result.Warning))
 	}
 	if o.JSON && err == nil {
 		err = printResult(p.Stdout, result)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -51,18 +52,19 @@ func offeredName(ctx context.Context, rawURL string, header http.Header, ca stri
 		return ""
 	}
 	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, rawURL, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, nil)
 	if err != nil {
 		return ""
 	}
-	req.Header = header.Clone()
+	maps.Copy(req.Header, header)
+	req.Header.Set("Range", "bytes=0-0") // not HEAD: the URL may be signed for GET
 	resp, err := client.Do(req)
 	if err != nil {
 		return ""
 	}
 	defer resp.Body.Close()
 	_, params, err := mime.ParseMediaType(resp.Header.Get("Content-Disposition"))
-	if err != nil || resp.StatusCode != http.StatusOK {
+	if err != nil || resp.StatusCode/100 != 2 {
 		return ""
 	}
 	// Some servers send a whole path, of their own system's kind.
