@@ -26,6 +26,13 @@ type Config struct {
 	Downloads []Download // in order of At
 	Holdings  []Holding  // what hosts hold at the beginning
 
+	// Efficiency is the part of a link's rate that is payload, the rest being
+	// headers of packets, records and frames; 0 is 0.95.
+	Efficiency float64
+	// Candidates is how many peers a client asks control for; 0 is what real
+	// clients ask for. Fewer save memory in huge worlds.
+	Candidates int
+
 	// Alone has nobody share: every byte comes from the edges.
 	Alone bool
 	// Ablate switches parts of the policy off, to see what they are good for.

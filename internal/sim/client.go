@@ -1,0 +1,242 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/fetch"
+)
+
+// This file holds every dealing with package fetch. A member's plan knows its
+// peers by the slots of their links.
+
+// planTick is how often a plan is asked when nothing happens; the real driver does
+// the same.
+const planTick = 50 * time.Millisecond
+
+// newPlan makes the plan of a download that begins, or goes on, now. flow is the
+// first response, if it goes on as the plan's request 0.
+func (w *world) newPlan(m *member, id int32, flow *edgeFlow) {
+	o, h := &w.objects[m.object], &w.hosts[m.host]
+	c := fetch.Config{
+		Size: o.size, PieceSize: o.piece, Have: m.have, Seed: w.seedOf(m.host), Uploads: h.uploads,
+		Rand: rand.New(rand.NewPCG(w.cfg.Seed, uint64(id)<<16|uint64(m.runs))),
+	}
+	if flow != nil {
+		c.Streaming, c.StreamAt = true, int(flow.piece)
+	}
+	m.plan, m.began, m.due, m.nextTick = fetch.NewPlan(c), w.now, true, 0
+}
+
+// time is now on the clock of m's plan.
+func (m *member) time(now time.Duration) time.Duration { return max(0, now-m.began) }
+
+// meet adds the peer on a slot with what it has, or says it has.
+func (w *world) meet(m *member, slot int32, pieces *[]int) {
+	if m.plan == nil {
+		return
+	}
+	l := &m.links[slot]
+	p := &w.members[l.peer]
+	h := &w.hosts[p.host]
+	id := fetch.PeerID(slot)
+	m.plan.AddPeer(m.time(w.now), id, fetch.PeerInfo{
+		Seed: w.seedOf(p.host), Uploads: h.uploads, RTT: time.Duration(float64(l.rtt) * float64(time.Second)),
+	})
+	m.due = true
+	l.cursor = w.logLen[l.peer]
+	if p.state == seeding || h.conduct == Liar {
+		m.plan.PeerHas(id, w.objects[m.object].all...)
+		return
+	}
+	*pieces = (*pieces)[:0]
+	for _, e := range p.log {
+		*pieces = append(*pieces, int(e.piece))
+	}
+	m.plan.PeerHas(id, *pieces...)
+}
+
+// part forgets the peer on a slot.
+func (m *member) part(slot int32) {
+	if m.plan != nil {
+		m.plan.RemovePeer(fetch.PeerID(slot))
+		m.due = true
+	}
+}
+
+// expect tells of a neighbour that is being reached.
+func (w *world) expect(m *member, peer int32) {
+	if p := &w.members[peer]; m.plan != nil && w.hosts[p.host].uploads && p.state != seeding {
+		m.plan.Expect(m.time(w.now), w.seedOf(p.host))
+		m.due = true
+	}
+}
+
+// decide lets the members of a shard take in the news of their neighbours and
+// decide what to do.
+func (w *world) decide(s *shard) {
+	for i := range s.asks {
+		s.asks[i] = s.asks[i][:0]
+	}
+	keep := s.active[:0]
+	for _, id := range s.active {
+		m := &w.members[id]
+		if m.state != starting && m.state != fetching {
+			continue
+		}
+		keep = append(keep, id)
+		if m.plan == nil {
+			continue
+		}
+		w.hear(s, m)
+		if m.due || w.q >= m.nextTick {
+			m.due = false
+			m.nextTick = w.q + max(1, w.quanta(planTick))
+			s.tally.ticks++
+			w.act(s, m, id)
+		}
+	}
+	s.active = keep
+}
+
+// hear takes in the pieces that the neighbours of m have announced.
+func (w *world) hear(s *shard, m *member) {
+	for slot := range m.links {
+		l := &m.links[slot]
+		if l.peer < 0 || w.logLen[l.peer] == l.cursor {
+			continue
+		}
+		log := w.members[l.peer].log
+		s.pieces = s.pieces[:0]
+		for int(l.cursor) < len(log) && log[l.cursor].at+l.delay <= w.q {
+			s.pieces = append(s.pieces, int(log[l.cursor].piece))
+			l.cursor++
+		}
+		if len(s.pieces) > 0 {
+			m.plan.PeerHas(fetch.PeerID(slot), s.pieces...)
+			m.due = true
+		}
+	}
+}
+
+// act does what the plan of m wants.
+func (w *world) act(s *shard, m *member, id int32) {
+	for _, a := range m.plan.Tick(m.time(w.now)) {
+		switch a := a.(type) {
+		case fetch.AskPeer:
+			l := &m.links[a.Peer]
+			w.tell(s, m, ask{kind: askPiece, member: l.peer, slot: l.back, from: id, piece: int32(a.Piece), ready: w.q + l.trip})
+		case fetch.CancelPeer:
+			if l := &m.links[a.Peer]; l.peer >= 0 {
+				w.tell(s, m, ask{kind: askCancel, member: l.peer, slot: l.back, from: id, piece: int32(a.Piece), ready: w.q + l.trip})
+			}
+		case fetch.DropPeer:
+			if l := &m.links[a.Peer]; l.peer >= 0 {
+				s.drops = append(s.drops, drop{by: id, peer: l.peer, reason: a.Reason})
+				w.tell(s, m, ask{kind: askClose, member: l.peer, slot: l.back, from: id})
+				w.unlink(s, m, int32(a.Peer))
+			}
+		case fetch.AskEdge:
+			w.askEdge(s, m, id, a)
+		case fetch.TrimEdge:
+			w.trimEdge(s, m, a)
+		}
+	}
+}
+
+// got gives m a whole piece from a peer and reports whether it was new.
+func (w *world) got(m *member, slot, piece int32, ok bool) bool {
+	m.due = true
+	return m.plan.PeerPiece(fetch.PeerID(slot), int(piece), ok)
+}
+
+func (w *world) gotBytes(m *member, at time.Duration, slot, piece int32, n int64) {
+	m.plan.PeerBytes(m.time(at), fetch.PeerID(slot), int(piece), n)
+}
+
+// rejected tells m that a peer does not serve a piece.
+func (w *world) rejected(m *member, slot, piece int32, missing bool, retry time.Duration) {
+	m.due = true
+	m.plan.PeerRejects(m.time(w.now+w.dt), fetch.PeerID(slot), int(piece), missing, retry)
+}
+
+// edgeBytes and edgePiece give m what an edge has sent; before the plan is made
+// that is the beginning of the object.
+func (w *world) edgeBytes(m *member, at time.Duration, f *edgeFlow, n int64) {
+	if m.plan != nil {
+		m.plan.EdgeBytes(m.time(at), int(f.req), n)
+	}
+}
+
+func (w *world) edgePiece(m *member, f *edgeFlow) bool {
+	m.due = true
+	if m.plan == nil {
+		return !m.have.Has(int(f.piece))
+	}
+	return m.plan.EdgePiece(int(f.req), int(f.piece))
+}
+
+func (w *world) edgeEnds(m *member, at time.Duration, req int32, ok bool, retry time.Duration) {
+	m.due = true
+	if m.plan != nil {
+		m.plan.EdgeEnds(m.time(at), int(req), ok, retry)
+	}
+}
+
+// askEdge sends a request on an idle connection, or on a new one: a round trip
+// each for TCP, TLS and the request.
+func (w *world) askEdge(s *shard, m *member, id int32, a fetch.AskEdge) {
+	const edge = 0
+	rtt := w.edgeRTT(m.host, edge)
+	f := edgeFlow{
+		conn: conn{edge: edge, win: initialWindow}, req: int32(a.Req),
+		piece: int32(a.First), end: int32(a.First + a.Count), stop: int32(a.First + a.Count),
+		ready: w.quantaFrom(3 * rtt), rtt: float32(rtt.Seconds()),
+	}
+	for i, c := range m.idle {
+		if c.edge == edge {
+			f.conn, f.ready = c, w.quantaFrom(rtt)
+			m.idle = append(m.idle[:i], m.idle[i+1:]...)
+			break
+		}
+	}
+	f.last = w.q
+	m.edge = append(m.edge, f)
+	if w.edges[edge].Admits > 0 {
+		s.waiting = append(s.waiting, waitingReq{member: id, req: f.req, run: m.runs})
+	} else {
+		m.edge[len(m.edge)-1].admitted = true
+	}
+}
+
+// quantaFrom is the quantum in which d from now has gone by.
+func (w *world) quantaFrom(d time.Duration) int32 { return w.q + w.quanta(d) }
+
+func (w *world) trimEdge(s *shard, m *member, a fetch.TrimEdge) {
+	for i := range m.edge {
+		f := &m.edge[i]
+		if f.req != int32(a.Req) {
+			continue
+		}
+		f.end = min(f.end, max(int32(a.End), f.piece))
+		if int32(a.End) <= f.piece {
+			w.endEdge(s, m, i)
+			w.edgeEnds(m, w.now, int32(a.Req), true, 0)
+		}
+		return
+	}
+}
+
+// endEdge takes request i off m; its connection is kept if the answer was read
+// to its end.
+func (w *world) endEdge(s *shard, m *member, i int) {
+	f := m.edge[i]
+	m.edge = append(m.edge[:i], m.edge[i+1:]...)
+	if f.admitted && w.edges[f.edge].Admits > 0 {
+		s.left[f.edge]++
+	}
+	if f.piece >= f.stop {
+		f.last = w.q
+		m.idle = append(m.idle, f.conn)
+	}
+}

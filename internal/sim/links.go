@@ -1,0 +1,154 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/control/directory"
+)
+
+// Limits of real clients; see package swarm.
+const (
+	maxPeers = 40  // the most peers a swarm seeks
+	maxLinks = 200 // the most links a host keeps
+	// linkTrips is how many round trips a link takes: TCP or QUIC, TLS, HELLO, OPEN.
+	linkTrips = 3
+)
+
+// introduced is a peer that control has named, and when.
+type introduced struct {
+	peer int32
+	at   time.Duration
+}
+
+// introduce has two members seek each other, if their networks let them.
+func (w *world) introduce(a, b int32) {
+	ma, mb := &w.members[a], &w.members[b]
+	w.expect(ma, b)
+	w.expect(mb, a)
+	ma.told = append(ma.told, introduced{b, w.now})
+	mb.told = append(mb.told, introduced{a, w.now})
+	if ma.nlinks >= maxPeers && mb.nlinks >= maxPeers || !w.control.canLink(w, ma.host, mb.host) {
+		return
+	}
+	delay := max(w.hosts[ma.host].delay, w.hosts[mb.host].delay) + w.edges[0].RTT/2
+	w.cal.add(event{
+		at: w.now + delay + linkTrips*w.rtt(ma.host, mb.host), kind: evLink, a: a, b: b, runA: ma.runs, runB: mb.runs,
+	})
+}
+
+// wasTold reports whether control has named b to a a moment ago.
+func (m *member) wasTold(b int32, now time.Duration) bool {
+	for i := len(m.told) - 1; i >= 0; i-- {
+		if now-m.told[i].at > pairAgain {
+			return false
+		}
+		if m.told[i].peer == b {
+			return true
+		}
+	}
+	return false
+}
+
+// connect links two members, unless that is pointless or refused by now.
+func (w *world) connect(a, b int32) {
+	ma, mb := &w.members[a], &w.members[b]
+	ha, hb := &w.hosts[ma.host], &w.hosts[mb.host]
+	switch {
+	case ma.state == seeding && mb.state == seeding,
+		ha.links >= maxLinks || hb.links >= maxLinks,
+		w.banned[[2]int32{ma.host, mb.host}] || w.banned[[2]int32{mb.host, ma.host}],
+		ma.linked(b):
+		return
+	}
+	trip := w.rtt(ma.host, mb.host)
+	l := link{
+		peer: b, delay: w.quanta(trip / 2), trip: w.quanta(trip), rtt: float32(trip.Seconds()), granted: -1, win: initialWindow, last: w.q,
+	}
+	sa := ma.slot()
+	sb := mb.slot()
+	l.back = sb
+	ma.links[sa] = l
+	l.peer, l.back = a, sa
+	mb.links[sb] = l
+	ma.nlinks++
+	mb.nlinks++
+	ha.links++
+	hb.links++
+	pieces := &w.shards[0].pieces
+	w.meet(ma, sa, pieces)
+	w.meet(mb, sb, pieces)
+}
+
+func (m *member) linked(b int32) bool {
+	for i := range m.links {
+		if m.links[i].peer == b {
+			return true
+		}
+	}
+	return false
+}
+
+// slot makes room for a link.
+func (m *member) slot() int32 {
+	if n := len(m.unused); n > 0 {
+		i := m.unused[n-1]
+		m.unused = m.unused[:n-1]
+		return i
+	}
+	m.links = append(m.links, link{peer: -1})
+	return int32(len(m.links) - 1)
+}
+
+// unlink frees a slot with the requests that wait there. The other end is the
+// caller's business.
+func (w *world) unlink(s *shard, m *member, slot int32) {
+	l := &m.links[slot]
+	if l.head != 0 {
+		w.hosts[m.host].queue.leaveSlot(w, m, slot)
+	}
+	for l.head != 0 {
+		w.removeReq(s, l, 0, l.head)
+	}
+	*l = link{peer: -1}
+	m.unused = append(m.unused, slot)
+	m.nlinks--
+	w.hosts[m.host].links--
+}
+
+// settle is the end of a quantum: what the shards have found out together.
+func (w *world) settle() {
+	for i := range w.edges {
+		e := &w.edges[i]
+		e.spare = 0
+		for k := range w.shards {
+			e.spare += w.shards[k].cdnSpare[i]
+			w.shards[k].cdnSpare[i] = 0
+		}
+		if len(e.offers) < 2 {
+			e.spare = 0
+		}
+		e.spare = min(e.spare, e.rate*w.sec)
+	}
+	for i := range w.shards {
+		s := &w.shards[i]
+		for _, d := range s.drops {
+			w.control.blame(w, d)
+		}
+		s.drops = s.drops[:0]
+		for _, id := range s.finished {
+			w.finish(id)
+		}
+		s.finished = s.finished[:0]
+	}
+}
+
+// canLink decides whether the networks of two hosts let a link come about: by a
+// draw that always falls alike, at the chance that the directory reckons with.
+func (c *controlPlane) canLink(w *world, a, b int32) bool {
+	if a > b {
+		a, b = b, a
+	}
+	tier := directory.TierOf(w.cfg.Hosts[a].Place, w.cfg.Hosts[b].Place)
+	chance := directory.Connect(tier, c.facts(w, a), c.facts(w, b))
+	return unit(mix(w.cfg.Seed^mix(uint64(a)<<32|uint64(b)))) < chance
+}
