@@ -31,9 +31,9 @@ var layers = [][]string{
 	{"", "internal/node/", "internal/sim/", "internal/agentapi/"},
 	{"internal/edge/", "internal/control/", "internal/agent/", "internal/publish/"},
 	{"internal/fetch/", "internal/swarm/", "internal/session/", "internal/store/", "internal/ledger/", "internal/media/", "internal/geo/"},
-	{"internal/transport/"},
+	{"internal/transport/", "internal/upload/"},
 	{"internal/nat/"},
-	{"internal/config/", "internal/filehash/", "internal/keyfile/"},
+	{"internal/config/", "internal/filehash/", "internal/keyfile/", "scenarios/"},
 	{"internal/wire/", "internal/manifest/", "internal/grant/"},
 }
 

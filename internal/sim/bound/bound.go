@@ -104,10 +104,7 @@ type Copy struct {
 // it is [KumarRoss].
 func Makespan(sizes []float64, edge float64, wants []Want, copies []Copy) float64 {
 	var end, demand, once float64
-	held, wanted := make([]bool, len(sizes)), make([]bool, len(sizes))
-	for _, c := range copies {
-		held[c.Object] = true
-	}
+	held, wanted := there(len(sizes), wants, copies), make([]bool, len(sizes))
 	first := math.Inf(1)
 	ups := make([]step, 0, len(wants)+len(copies))
 	for _, w := range wants {
@@ -130,6 +127,22 @@ func Makespan(sizes []float64, edge float64, wants []Want, copies []Copy) float6
 	}
 	ups = append(ups, step{first, edge})
 	return max(end, first+once/edge, filled(ups, demand))
+}
+
+// there says of which objects there is a copy before anybody wants them.
+func there(objects int, wants []Want, copies []Copy) []bool {
+	first := make([]float64, objects)
+	for i := range first {
+		first[i] = math.Inf(1)
+	}
+	for _, w := range wants {
+		first[w.Object] = min(first[w.Object], w.At)
+	}
+	held := make([]bool, objects)
+	for _, c := range copies {
+		held[c.Object] = held[c.Object] || c.From <= first[c.Object]
+	}
+	return held
 }
 
 type step struct{ at, rate float64 }

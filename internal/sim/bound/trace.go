@@ -32,9 +32,8 @@ func PeerBytes(sizes []float64, wants []Want, copies []Copy) float64 {
 		add(w.Object, change{at: end, holds: 1})
 		add(w.Object, change{at: end + w.Stays, up: -w.Up, holds: -1})
 	}
-	held := make([]bool, len(sizes))
+	held := there(len(sizes), wants, copies)
 	for _, c := range copies {
-		held[c.Object] = true
 		add(c.Object, change{at: c.From, up: c.Up, holds: 1})
 		add(c.Object, change{at: c.To, up: -c.Up, holds: -1})
 	}
