@@ -178,7 +178,16 @@ type Candidate struct {
 	Uploads bool   `json:"uploads"`
 	Seed    bool   `json:"seed,omitempty"` // has the whole object
 	Uplink  uint32 `json:"uplink,omitempty"`
+	Near    uint8  `json:"near,omitempty"` // how near it is to the receiver: 0 (or not known) … Nearest
 }
+
+// Values of [Candidate.Near]; the greater is the nearer.
+const (
+	NearCountry = 1
+	NearAS      = 2 // the same autonomous system
+	NearNet     = 3 // the same IPv4 /24 or IPv6 /48 in it
+	Nearest     = 4 // behind the same public address
+)
 
 // Policy is what a publisher allows for an object.
 type Policy struct {

@@ -26,7 +26,7 @@ func messages() []Message {
 		{Type: MsgWelcome, Welcome: &Welcome{Session: "s1", You: "198.51.100.4:40000", STUN: []string{":3478", "stun.example.org:3479"}, Refresh: 120}},
 		{Type: MsgUpdate, Update: &Update{Addrs: addrs, NAT: NATCone, Uploads: true, Uplink: 20000}},
 		{Type: MsgJoin, Join: &Join{Object: object, Grant: "eyJ.e30.c2ln", Have: 3, Total: 1024, Want: 20}},
-		{Type: MsgPeers, Peers: &Peers{Object: object, Policy: Policy{P2P: P2POn}, Peers: []Candidate{{Key: a, Addrs: addrs, NAT: NATOpen, Uploads: true, Seed: true, Uplink: 5000}, {Key: b, Addrs: []Addr{}}}}},
+		{Type: MsgPeers, Peers: &Peers{Object: object, Policy: Policy{P2P: P2POn}, Peers: []Candidate{{Key: a, Addrs: addrs, NAT: NATOpen, Uploads: true, Seed: true, Uplink: 5000, Near: NearAS}, {Key: b, Addrs: []Addr{}}}}},
 		{Type: MsgFind, Find: &Find{Object: object, Want: 10, Except: []Key{a}, Have: 4}},
 		{Type: MsgLeave, Leave: &Leave{Object: object}},
 		{Type: MsgReport, Report: &Report{

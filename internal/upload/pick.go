@@ -1,0 +1,179 @@
+package upload
+
+import (
+	"math"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+// pick chooses who of those who wait gets the next turn, and charges it. Somebody
+// who was hardly served goes first; then, unless something is urgent, requests
+// that have begun, since only whole pieces can be passed on; then by deficit.
+func (a *Allocator) pick(now time.Duration) *Requester {
+	if r := a.favour(now); r != nil {
+		return r // for free
+	}
+	urgent, begun := false, -1
+	for i, r := range a.waiting {
+		q := &r.queue[0]
+		urgent = urgent || q.Urgency == wire.UrgencyReader
+		if q.begun && begun < 0 {
+			begun = i
+		}
+	}
+	if begun >= 0 && !urgent {
+		r := a.waiting[begun]
+		r.deficit -= float64(a.cost(r))
+		return r
+	}
+	return a.byDeficit(now)
+}
+
+// byDeficit is deficit round robin with a quantum that tends to nothing: as many
+// rounds go by at once as the first one needs to afford its turn. In each,
+// everybody who has something queued beside its turn gains by its weight.
+func (a *Allocator) byDeficit(now time.Duration) *Requester {
+	var first *Requester
+	rounds := math.Inf(1)
+	for _, r := range a.waiting {
+		need := (float64(a.cost(r)) - r.deficit) / r.weight(now)
+		if need < rounds || need == rounds && r.since < first.since {
+			first, rounds = r, need
+		}
+	}
+	rounds = max(rounds, 0)
+	for _, r := range a.waiting {
+		r.deficit += rounds * r.weight(now)
+	}
+	for _, r := range a.sending {
+		if len(r.queue) > 1 || int64(r.queue[0].Length) > r.left {
+			// One requester has one turn at a time: what it cannot use is lost.
+			r.deficit = min(r.deficit+rounds*r.weight(now), float64(a.cfg.Turn))
+		}
+	}
+	first.deficit -= float64(a.cost(first))
+	return first
+}
+
+// favour returns the one whom the rotating slot belongs to, if it waits. In every
+// period that is the one who had least of late, if it had hardly anything.
+func (a *Allocator) favour(now time.Duration) *Requester {
+	if a.cfg.Rotate < 0 {
+		return nil
+	}
+	if p := int64(now / a.cfg.Rotate); p != a.period {
+		a.period, a.favoured = p, nil
+		var least int64 = math.MaxInt64
+		var chosen *Requester
+		for _, r := range a.waiting {
+			if s := r.served(now); s < least {
+				chosen, least = r, s
+			}
+		}
+		if float64(least) < hardly*a.meanServed(now) {
+			a.favoured = chosen
+		}
+	}
+	if r := a.favoured; r != nil && !r.sending && len(r.queue) > 0 {
+		return r
+	}
+	return nil
+}
+
+// served is what r was sent of late, in bytes; it halves with every period.
+func (r *Requester) served(now time.Duration) int64 {
+	if p := int64(now / rotateEvery); p > r.period {
+		r.recent >>= min(p-r.period, 62)
+		r.period = p
+	}
+	return r.recent
+}
+
+// meanServed is the mean of what those who ask were sent of late, in bytes.
+func (a *Allocator) meanServed(now time.Duration) float64 {
+	sum, n := int64(0), 0
+	for _, list := range [2][]*Requester{a.waiting, a.sending} {
+		for _, r := range list {
+			sum += r.served(now)
+			n++
+		}
+	}
+	return float64(sum) / float64(max(n, 1))
+}
+
+// weight is how much of the uplink r gets against others.
+func (r *Requester) weight(now time.Duration) float64 {
+	q := &r.queue[0]
+	w := [...]float64{wire.UrgencyNormal: 1, wire.UrgencyReader: 4, wire.UrgencyRelay: 3, wire.UrgencyBackground: 0.5}[known(q.Urgency)]
+	if q.Rare {
+		w *= 2
+	}
+	w *= 1 + float64(min(r.Near, wire.Nearest))/wire.Nearest
+	w *= r.contribution()
+	if wait := now - r.since; wait > ageAfter && !r.sending {
+		w += wait.Seconds()
+	}
+	return w
+}
+
+// rank is the order in which the requests of one requester are served.
+func rank(u wire.Urgency) int {
+	return [...]int{wire.UrgencyNormal: 2, wire.UrgencyReader: 0, wire.UrgencyRelay: 1, wire.UrgencyBackground: 3}[known(u)]
+}
+
+func known(u wire.Urgency) wire.Urgency {
+	if u > wire.UrgencyBackground {
+		return wire.UrgencyNormal
+	}
+	return u
+}
+
+// contribution is 0.75 for somebody who takes and gives nothing, 1.25 for one who
+// gives and takes nothing, 1 for those of whom little is known.
+func (r *Requester) contribution() float64 {
+	const little = 4 << 20
+	return 0.75 + 0.5*float64(r.had+little)/float64(r.had+r.sent+2*little)
+}
+
+// Had records n verified bytes had from the requester.
+func (r *Requester) Had(n int) { r.had += int64(n) }
+
+// mayHurry takes n bytes off what r may have as urgent, if there is as much.
+func (r *Requester) mayHurry(now time.Duration, n float64) bool {
+	if r.filmAt == 0 {
+		r.film = filmBurst
+	}
+	r.film = min(filmBurst, r.film+filmRate*(now-r.filmAt).Seconds())
+	r.filmAt = max(now, 1)
+	if r.film < n {
+		return false
+	}
+	r.film -= n
+	return true
+}
+
+// admits says whether n more bytes of r may be queued.
+func (a *Allocator) admits(now time.Duration, r *Requester, n int64) bool {
+	rate, _ := a.capacity()
+	room := int64(rate * queueTime.Seconds())
+	askers := len(a.waiting) + len(a.sending)
+	switch {
+	case len(r.queue) > 0:
+		return r.queued+n <= room && a.queued+n <= 2*room
+	case a.queued < 2*room || askers < a.slots():
+		return true
+	default:
+		return a.queued < 4*room && float64(r.served(now)) < a.meanServed(now)
+	}
+}
+
+// busy is what a refused requester is told: half of what is queued will be gone
+// when it comes back.
+func (a *Allocator) busy() Busy {
+	rate, _ := a.capacity()
+	return Busy{
+		Retry: min(max(seconds(float64(a.queued)/rate/2), minRetry), maxRetry),
+		Rate:  a.Rate() / float64(len(a.waiting)+len(a.sending)+1),
+	}
+}
