@@ -93,11 +93,12 @@ type Requester struct {
 	// Near is how near the requester is, see [wire.Candidate].
 	Near uint8
 
-	queue   []Request // what a turn is for, or what is most urgent, is first
-	queued  int64     // bytes
-	deficit float64   // bytes it may have sent before others, or owes them
-	since   time.Duration
-	place   int // in the list it is in
+	queue   []Request     // what a turn is for, or what is most urgent, is first
+	queued  int64         // bytes
+	deficit float64       // bytes it may have sent before others, or owes them
+	gain    float64       // weight when it was weighed last
+	since   time.Duration // it waits, or has its turn, since then
+	place   int           // in the list it is in
 	sending bool
 	left    int64         // of the turn, bytes
 	until   time.Duration // the turn counts until then

@@ -37,19 +37,20 @@ func (a *Allocator) byDeficit(now time.Duration) *Requester {
 	var first *Requester
 	rounds := math.Inf(1)
 	for _, r := range a.waiting {
-		need := (float64(a.cost(r)) - r.deficit) / r.weight(now)
+		r.gain = r.weight(now)
+		need := (float64(a.cost(r)) - r.deficit) / r.gain
 		if need < rounds || need == rounds && r.since < first.since {
 			first, rounds = r, need
 		}
 	}
 	rounds = max(rounds, 0)
 	for _, r := range a.waiting {
-		r.deficit += rounds * r.weight(now)
+		r.deficit += rounds * r.gain
 	}
 	for _, r := range a.sending {
 		if len(r.queue) > 1 || int64(r.queue[0].Length) > r.left {
 			// One requester has one turn at a time: what it cannot use is lost.
-			r.deficit = min(r.deficit+rounds*r.weight(now), float64(a.cfg.Turn))
+			r.deficit = min(r.deficit+rounds*r.gain, float64(a.cfg.Turn))
 		}
 	}
 	first.deficit -= float64(a.cost(first))
