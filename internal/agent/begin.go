@@ -174,6 +174,7 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 			found = nil
 		default:
 		}
+		d.awaitReader(ctx, plain)
 		n, err := b.Read(buf)
 		if n > 0 {
 			if _, werr := plain.Write(buf[:n]); werr != nil {

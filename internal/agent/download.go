@@ -46,6 +46,8 @@ type Download struct {
 	src     *source
 	settled bool          // whether there is a manifest is known
 	changed chan struct{} // closed and replaced when one of the above changes
+	reach   int64         // where an ordinary response is left alone; see awaitReader
+	moved   chan struct{} // told when reach changes
 	kept    int64         // bytes an earlier run had left
 	base    fetch.Stats   // bytes counted before fetch began
 	temp    string        // directory to remove at the end
@@ -61,6 +63,7 @@ func (e *Engine) Download(ctx context.Context, req Request) (*Download, error) {
 	d := &Download{
 		e: e, req: req, url: u, http: e.http, start: time.Now(),
 		done: make(chan struct{}), changed: make(chan struct{}), ended: make(chan struct{}),
+		reach: readAhead, moved: make(chan struct{}, 1),
 	}
 	d.req.Header = req.Header.Clone()
 	if req.NoRedirects {

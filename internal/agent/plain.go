@@ -17,8 +17,10 @@ import (
 const (
 	// plainTries is how often the rest of an ordinary download is asked for.
 	plainTries = 5
-	// sequentialWindow is how far ahead of its reader a download works, in bytes.
+	// sequentialWindow is how far ahead of its reader a download works, in bytes;
+	// readAhead is how far an ordinary one goes before it has one.
 	sequentialWindow = 64 << 20
+	readAhead        = 1 << 20
 )
 
 // retryPlain asks for the rest of an ordinary download that broke off.
@@ -27,6 +29,7 @@ func (d *Download) retryPlain(ctx context.Context, src *source, plain *store.Pla
 		if src.size >= 0 && plain.Size() == src.size {
 			return d.streamed(ctx, src, plain, nil) // it broke off behind the last byte
 		}
+		d.awaitReader(ctx, plain)
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -62,6 +65,7 @@ func (d *Download) rest(ctx context.Context, src *source, plain *store.Plain) er
 	defer stop()
 	buf := make([]byte, 128<<10)
 	for {
+		d.awaitReader(ctx, plain)
 		n, err := body.Read(buf)
 		if n > 0 {
 			if _, werr := plain.Write(buf[:n]); werr != nil {
@@ -75,6 +79,33 @@ func (d *Download) rest(ctx context.Context, src *source, plain *store.Plain) er
 		if err != nil {
 			return classify(err)
 		}
+	}
+}
+
+// awaitReader leaves an ordinary response alone while it is far ahead of the
+// reader that it is for. Until it is known whether there is a manifest nobody can
+// read, and the response goes on.
+func (d *Download) awaitReader(ctx context.Context, plain *store.Plain) {
+	far := func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.req.Sequential && d.settled && plain.Size() >= d.reach
+	}
+	for far() {
+		select {
+		case <-d.moved:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// readerAt tells where the reader of an ordinary response is; d.mu is held.
+func (d *Download) readerAt(off int64) {
+	d.reach = off + sequentialWindow
+	select {
+	case d.moved <- struct{}{}:
+	default:
 	}
 }
 

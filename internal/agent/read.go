@@ -50,6 +50,9 @@ func (d *Download) readNow(p []byte, off int64) (n int, wait <-chan struct{}, er
 	if size >= 0 && off >= size {
 		return 0, nil, io.EOF
 	}
+	if d.plain != nil {
+		d.readerAt(off)
+	}
 	switch {
 	case d.file != nil:
 		if d.fetch != nil {

@@ -33,6 +33,8 @@ type shelf struct {
 	mu   sync.Mutex
 	have manifest.Bitfield
 	room int // pieces it takes
+	// shown, if set, is told of every piece from the edge before it is stored.
+	shown func(i int)
 }
 
 func (s *shelf) Manifest() *manifest.Manifest { return s.m }
@@ -61,6 +63,9 @@ func (s *shelf) ReceivePiece(i int, b []byte, r io.Reader) error {
 	if _, err := io.ReadFull(r, b); err != nil {
 		return err
 	}
+	if s.shown != nil {
+		s.shown(i)
+	}
 	return s.WritePiece(i, b)
 }
 
@@ -73,6 +78,7 @@ type world struct {
 	// misdeed, if set, spoils answer number n of the edge, which begins at off.
 	misdeed func(n int, off int64, r *answer) error
 	asked   atomic.Int64 // requests to the edge
+	open    atomic.Int64 // those whose answers have not been closed
 	sent    atomic.Int64 // bytes from the edge
 	options Options
 	d       *Download
@@ -146,6 +152,7 @@ func (w *world) Fetch(ctx context.Context, off, n int64) (io.ReadCloser, error) 
 		}
 	}
 	w.asked.Add(1)
+	w.open.Add(1)
 	return a, nil
 }
 
@@ -175,7 +182,10 @@ func (a *answer) Read(p []byte) (int, error) {
 }
 
 func (a *answer) Close() error {
-	a.once.Do(func() { close(a.closed) })
+	a.once.Do(func() {
+		a.w.open.Add(-1)
+		close(a.closed)
+	})
 	return nil
 }
 

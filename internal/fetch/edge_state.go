@@ -130,10 +130,10 @@ func (p *Plan) behind(now time.Duration) bool {
 }
 
 // early reports whether others may be about to turn up: the download has just
-// begun and will take long enough for a swarm. Clients that do not know of each
+// begun and will take long enough for a swarm, and no reader waits. Clients that do not know of each
 // other yet then do not all begin at the beginning.
 func (p *Plan) early(now time.Duration) bool {
-	if !p.cfg.Uploads || now < settleTime || now > burstTime {
+	if !p.cfg.Uploads || p.cfg.Window > 0 || now < settleTime || now > burstTime {
 		return false
 	}
 	return float64(p.cfg.Size) > p.fromAll.rate(now)*swarmTime.Seconds()

@@ -24,14 +24,18 @@ func (p *Plan) SetReader(off int64) {
 	if p.have.Has(p.reader) {
 		return
 	}
+	coming := false
 	for _, r := range p.edge.reqs {
-		switch {
-		case p.deserted(r), r.next > p.reader && r.why == WhyAlone:
-			p.cut(r, r.next) // it only takes from what the reader waits for
-		case r.why == WhyUrgent && r.next >= p.reader+urgentPieces:
+		if p.deserted(r) || r.why == WhyUrgent && r.next >= p.reader+urgentPieces {
 			p.cut(r, r.next)
-		case r.next <= p.reader: // it brings that
+		} else if r.next <= p.reader {
 			p.extend(r, 2)
+			coming = coming || p.reader < r.claim
+		}
+	}
+	for _, r := range p.edge.reqs {
+		if !coming && r.why == WhyAlone && r.next > p.reader {
+			p.cut(r, r.next) // it would only take from the urgent one
 		}
 	}
 }
@@ -60,10 +64,14 @@ func (p *Plan) askUrgent(now time.Duration) {
 	if p.reader < 0 || now < p.edge.retry {
 		return
 	}
+	coming := func(i int) bool { return p.have.Has(i) || p.asked[i] > 0 && !p.lateFromPeer(now, i) }
+	if p.usablePeers(now) == 0 && coming(p.reader) {
+		return // the edge goes on in order by itself
+	}
 	first, count := -1, 0
 	ahead := 1 + int(p.edge.rate.rate(now)*0.3/float64(p.cfg.PieceSize))
 	for i := p.reader; i < min(p.n, p.reader+min(ahead, urgentPieces)); i++ {
-		if p.have.Has(i) || p.asked[i] > 0 && !p.lateFromPeer(now, i) {
+		if coming(i) {
 			if count > 0 {
 				break
 			}

@@ -11,18 +11,21 @@ type arrivals struct {
 	waits  map[int]chan struct{}
 }
 
-// show makes b readable as piece i, until hide.
-func (a *arrivals) show(i int, b []byte) {
+// show makes b readable as piece i, until hide, and reports whether somebody has
+// waited for it.
+func (a *arrivals) show(i int, b []byte) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.pieces == nil {
 		a.pieces = map[int][]byte{}
 	}
 	a.pieces[i] = b
-	if c := a.waits[i]; c != nil {
+	c, waited := a.waits[i]
+	if waited {
 		close(c)
 		delete(a.waits, i)
 	}
+	return waited
 }
 
 // hide ends the use of the memory that was shown as piece i.

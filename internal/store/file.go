@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime"
 	"sync"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
@@ -118,7 +119,9 @@ func (f *File) corrupt(i int) error {
 
 // put stores b, which is piece i. Readers have it at once.
 func (f *File) put(i int, b []byte) error {
-	f.arrivals.show(i, b)
+	if f.arrivals.show(i, b) {
+		runtime.Gosched() // the reader goes first, the disk has time
+	}
 	defer f.arrivals.hide(i)
 	f.files.RLock()
 	defer f.files.RUnlock()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // helperPath, set in the environment, makes the test binary a process that
@@ -39,7 +40,8 @@ func writeForever(path string) error {
 		}
 		fmt.Println(i)
 	}
-	select {}
+	<-time.After(time.Hour) // to be killed in
+	return nil
 }
 
 // A process that is killed loses no piece whose WritePiece had returned.
