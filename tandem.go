@@ -192,8 +192,9 @@ func (c *Client) keep(d *agent.Download) {
 }
 
 // Open begins to download url and returns it as a file that can be read and
-// sought in at once; what is near the reading position comes first. ctx bounds
-// the whole life of the Object.
+// sought in at once. What is near the reading position comes first, up to 64 MiB
+// ahead of it, and next to nothing before the first Read. ctx bounds the whole
+// life of the Object.
 func (c *Client) Open(ctx context.Context, url string) (*Object, error) {
 	return c.open(ctx, agent.Request{URL: url})
 }
