@@ -9,12 +9,16 @@ import (
 // it, those up to end follow unless somebody else has them by then.
 type edgeReq struct {
 	id               int
+	srv              *server
 	began            time.Duration
 	last             time.Duration // last byte
 	bytes            int64
 	next, claim, end int
 	got              int64 // bytes of piece next
 	why              Why
+	probe            bool // to find out how fast srv is
+	left             bool // since leftAt: only the piece in progress may still come
+	leftAt           time.Duration
 }
 
 // Why says what a request to the edge was for.
@@ -48,27 +52,32 @@ func (p *Plan) EdgePieces() map[Why]int {
 	return out
 }
 
+// edgeState is the edge as a whole, which is several servers at times.
 type edgeState struct {
-	reqs   []*edgeReq
-	nextID int
-	pieces [whys]int // brought, by why they were asked for
-	rate   *meter
-	full   float64 // rate that the edge alone would give, bytes per second
-	fullAt time.Duration
+	servers []*server
+	reqs    []*edgeReq
+	nextID  int
+	pieces  [whys]int // brought, by why they were asked for
+	rate    *meter
+	full    float64 // rate that the edge alone would give, bytes per second
+	fullAt  time.Duration
 	// freeFrom is since when requests have run without pause and unpaced.
 	freeFrom time.Duration
 	// perReq is the rate of the last requests, each by itself, as of perReqAt.
 	perReq   float64
 	perReqAt time.Duration
-	failed   int
-	retry    time.Duration // not asked before then
+	failed   int           // of the server with the fewest failures
+	retry    time.Duration // none is asked before then
 }
 
 func newEdgeState() edgeState {
-	return edgeState{nextID: 1, rate: newMeter(2*time.Second, 20)}
+	return edgeState{nextID: 1, rate: newMeter(2*time.Second, 20), servers: []*server{newServer(0, EdgeInfo{})}}
 }
 
-func (e *edgeState) open(r edgeReq) { e.reqs = append(e.reqs, &r) }
+func (e *edgeState) open(r edgeReq) {
+	r.srv = e.servers[0]
+	e.reqs = append(e.reqs, &r)
+}
 
 func (e *edgeState) find(id int) *edgeReq {
 	for _, r := range e.reqs {
@@ -86,7 +95,7 @@ func (e *edgeState) remove(r *edgeReq) {
 // learn takes in how fast a request went.
 func (e *edgeState) learn(now time.Duration, r *edgeReq) {
 	took := now - r.began
-	if r.bytes == 0 || took <= 0 {
+	if r.bytes == 0 || took <= 0 || r.left {
 		return
 	}
 	rate := float64(r.bytes) / took.Seconds()

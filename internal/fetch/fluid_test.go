@@ -3,6 +3,7 @@ package fetch
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,12 +17,29 @@ type fluid struct {
 	t       testing.TB
 	size    int64
 	piece   int64
-	edgeUp  float64 // bytes per second
+	edges   []*fluidEdge
 	delay   time.Duration
 	clients []*fluidClient
 	edgeTx  float64 // bytes the edge has sent
 	slots   int
 	trace   int
+	events  []fluidEvent
+}
+
+// fluidEdge is one server of the object.
+type fluidEdge struct {
+	id    EdgeID
+	up    float64 // bytes per second
+	admit int     // requests it answers at once, 0: any number; as many wait for up to a second
+	away  bool    // it refuses connections
+	tx    float64 // bytes it has sent
+	queue []*flow // admitted and waiting
+}
+
+// fluidEvent is something that happens to the network.
+type fluidEvent struct {
+	at time.Duration
+	do func()
 }
 
 type fluidClient struct {
@@ -42,7 +60,10 @@ type fluidClient struct {
 }
 
 type flow struct {
-	src, dst   *fluidClient // src nil: the edge
+	src, dst   *fluidClient // src nil: an edge
+	edge       *fluidEdge
+	refused    bool
+	ended      bool
 	req        int
 	piece, end int
 	left       float64
@@ -52,8 +73,18 @@ type flow struct {
 }
 
 func newFluid(t testing.TB, size int64, edgeUp float64, slots int) *fluid {
-	return &fluid{t: t, size: size, piece: manifest.PieceSizeFor(size), edgeUp: edgeUp, delay: 2 * time.Millisecond, slots: slots, trace: -1}
+	return &fluid{t: t, size: size, piece: manifest.PieceSizeFor(size), edges: []*fluidEdge{{up: edgeUp}}, delay: 2 * time.Millisecond, slots: slots, trace: -1}
 }
+
+// addEdge adds a mirror that all clients know of from their start on.
+func (f *fluid) addEdge(up float64) *fluidEdge {
+	e := &fluidEdge{id: EdgeID(len(f.edges)), up: up}
+	f.edges = append(f.edges, e)
+	return e
+}
+
+// after has something happen.
+func (f *fluid) after(at time.Duration, do func()) { f.events = append(f.events, fluidEvent{at, do}) }
 
 func (f *fluid) add(up, down float64, uploads bool, start time.Duration) *fluidClient {
 	c := &fluidClient{id: len(f.clients), up: up, down: down, uploads: uploads, start: start, edge: map[int]*flow{}}
@@ -65,6 +96,12 @@ func (f *fluid) run(limit time.Duration) {
 	const step = 10 * time.Millisecond
 	for now := time.Duration(0); now < limit; now += step {
 		left := 0
+		for i, e := range f.events {
+			if e.do != nil && now >= e.at {
+				e.do()
+				f.events[i].do = nil
+			}
+		}
 		for _, c := range f.clients {
 			f.startOrLeave(c, now)
 			if !c.gone && c.done == 0 {
@@ -92,7 +129,10 @@ func (f *fluid) startOrLeave(c *fluidClient, now time.Duration) {
 			Size: f.size, PieceSize: f.piece, Have: manifest.NewBitfield(n), Seed: mix(uint64(c.id) + 7),
 			Uploads: c.uploads, Streaming: true, Rand: rand.New(rand.NewPCG(1, uint64(c.id))),
 		})
-		c.edge[0] = &flow{dst: c, end: n, left: float64(c.plan.pieceLen(0)), ready: now + f.delay}
+		for _, e := range f.edges[1:] {
+			c.plan.AddEdge(0, e.id, EdgeInfo{})
+		}
+		c.edge[0] = f.edges[0].take(&flow{dst: c, end: n, left: float64(c.plan.pieceLen(0)), ready: now + f.delay})
 		for _, o := range f.clients {
 			if o == c || !o.started || o.gone {
 				continue
@@ -141,7 +181,7 @@ func (f *fluid) act(c *fluidClient, now time.Duration) {
 		case DropPeer:
 			c.plan.RemovePeer(a.Peer)
 		case AskEdge:
-			c.edge[a.Req] = &flow{dst: c, req: a.Req, piece: a.First, end: a.First + a.Count, left: float64(c.plan.pieceLen(a.First)), ready: now + f.delay}
+			c.edge[a.Req] = f.edges[a.Edge].take(&flow{dst: c, req: a.Req, piece: a.First, end: a.First + a.Count, left: float64(c.plan.pieceLen(a.First)), ready: now + f.delay})
 		case TrimEdge:
 			if fl := c.edge[a.Req]; fl != nil {
 				fl.end = min(fl.end, max(a.End, fl.piece))
@@ -153,8 +193,47 @@ func (f *fluid) act(c *fluidClient, now time.Duration) {
 	}
 }
 
+// take admits a request, has it wait, or refuses it.
+func (e *fluidEdge) take(fl *flow) *flow {
+	e.queue = slices.DeleteFunc(e.queue, func(q *flow) bool { return q.ended || q.dst.gone || q.dst.done > 0 })
+	fl.edge, fl.refused = e, e.admit > 0 && len(e.queue) >= 2*e.admit
+	if !fl.refused {
+		e.queue = append(e.queue, fl)
+	}
+	return fl
+}
+
+// serves reports whether it is the turn of a request.
+func (e *fluidEdge) serves(fl *flow) bool {
+	if e.admit == 0 {
+		return true
+	}
+	turn := 0
+	for _, q := range e.queue {
+		if q == fl {
+			return turn < e.admit
+		}
+		if !q.ended && !q.refused && !q.dst.gone && q.dst.done == 0 {
+			turn++
+		}
+	}
+	return false
+}
+
+// refuse ends a request that its edge does not answer.
+func (f *fluid) refuse(c *fluidClient, fl *flow, now time.Duration) {
+	delete(c.edge, fl.req)
+	fl.ended = true
+	retry := time.Second
+	if fl.edge.away {
+		retry = 0
+	}
+	c.plan.EdgeEnds(now-c.start, fl.req, false, retry)
+}
+
 func (f *fluid) endEdge(c *fluidClient, fl *flow, now time.Duration) {
 	delete(c.edge, fl.req)
+	fl.ended = true
 	c.plan.EdgeEnds(now-c.start, fl.req, true, 0)
 }
 
@@ -163,7 +242,13 @@ func (f *fluid) move(now, step time.Duration) {
 	var flows []*flow
 	for _, c := range f.clients {
 		for _, fl := range c.edge {
-			if now >= fl.ready && !c.gone {
+			switch {
+			case now < fl.ready || c.gone:
+			case fl.refused || fl.edge.away:
+				f.refuse(c, fl, now)
+			case !fl.edge.serves(fl):
+				fl.refused = now > fl.ready+time.Second
+			default:
 				flows = append(flows, fl)
 			}
 		}
@@ -183,7 +268,7 @@ func (f *fluid) move(now, step time.Duration) {
 			}
 		}
 	}
-	maxMin(flows, f.edgeUp)
+	maxMin(flows)
 	for _, fl := range flows {
 		f.progress(fl, fl.rate*step.Seconds(), now)
 	}
@@ -195,10 +280,14 @@ func (f *fluid) progress(fl *flow, n float64, now time.Duration) {
 	if fl.dead || c.done > 0 {
 		return
 	}
-	n = min(n, fl.left)
+	more := n - fl.left
+	if n = min(n, fl.left); n == 0 {
+		return
+	}
 	fl.left -= n
 	if fl.src == nil {
 		f.edgeTx += n
+		fl.edge.tx += n
 		c.plan.EdgeBytes(t, fl.req, int64(n))
 	} else {
 		c.plan.PeerBytes(t, PeerID(fl.src.id), fl.piece, int64(n))
@@ -232,16 +321,18 @@ func (f *fluid) progress(fl *flow, n float64, now time.Duration) {
 			f.endEdge(c, fl, now)
 		} else {
 			fl.left = float64(c.plan.pieceLen(fl.piece))
+			if more > 0 {
+				f.progress(fl, more, now)
+			}
 		}
 	}
 	if c.plan.Done() && c.done == 0 {
 		c.done = now - c.start
-		c.edge = nil
 	}
 }
 
 // maxMin sets the rates of flows by progressive filling over access links.
-func maxMin(flows []*flow, edgeUp float64) {
+func maxMin(flows []*flow) {
 	type link struct {
 		free  float64
 		flows []*flow
@@ -259,7 +350,7 @@ func maxMin(flows []*flow, edgeUp float64) {
 	for _, fl := range flows {
 		fl.rate = -1
 		if fl.src == nil {
-			on("edge", edgeUp, fl)
+			on(fl.edge, fl.edge.up, fl)
 		} else {
 			on(fl.src, fl.src.up, fl)
 		}
@@ -288,7 +379,7 @@ func maxMin(flows []*flow, edgeUp float64) {
 			}
 			fl.rate = share
 			if fl.src == nil {
-				links["edge"].free -= share
+				links[fl.edge].free -= share
 			} else {
 				links[fl.src].free -= share
 			}

@@ -18,12 +18,13 @@ type planModel struct {
 	peers map[PeerID]map[int]bool // what each peer is asked for
 	edge  map[int][2]int          // piece in progress and end of running requests
 	next  PeerID
+	edges map[EdgeID]bool // false: dropped
 }
 
 func newPlanModel(t *rapid.T) *planModel {
 	pieces := rapid.IntRange(1, 40).Draw(t, "pieces")
 	size := int64(pieces-1)*manifest.MinPieceSize + rapid.Int64Range(1, manifest.MinPieceSize).Draw(t, "tail")
-	m := &planModel{peers: map[PeerID]map[int]bool{}, edge: map[int][2]int{}}
+	m := &planModel{peers: map[PeerID]map[int]bool{}, edge: map[int][2]int{}, edges: map[EdgeID]bool{0: true}}
 	cfg := Config{
 		Size: size, PieceSize: manifest.MinPieceSize, Have: manifest.NewBitfield(pieces),
 		Seed: 1, Uploads: rapid.Bool().Draw(t, "uploads"), Streaming: rapid.Bool().Draw(t, "streaming"),
@@ -65,6 +66,9 @@ func (m *planModel) tick(t *rapid.T) {
 		case AskEdge:
 			if _, running := m.edge[a.Req]; running || a.Count < 1 || a.First+a.Count > m.p.n {
 				t.Fatalf("bad edge request %+v", a)
+			}
+			if !m.edges[a.Edge] {
+				t.Fatalf("asks edge %d, which is gone or never was", a.Edge)
 			}
 			m.edge[a.Req] = [2]int{a.First, a.First + a.Count}
 		case TrimEdge:
@@ -217,7 +221,23 @@ func (m *planModel) actions() map[string]func(*rapid.T) {
 		"edge fails": func(t *rapid.T) {
 			if req, ok := m.anyEdge(); ok {
 				delete(m.edge, req)
-				m.p.EdgeEnds(m.now, req, false, 0)
+				m.p.EdgeEnds(m.now, req, false, time.Duration(rapid.IntRange(0, 5).Draw(t, "retry"))*time.Second)
+			}
+		},
+		"edge bytes": func(t *rapid.T) {
+			if req, ok := m.anyEdge(); ok {
+				m.p.EdgeBytes(m.now, req, rapid.Int64Range(0, 1000).Draw(t, "n"))
+			}
+		},
+		"add edge": func(*rapid.T) {
+			id := EdgeID(len(m.edges))
+			m.p.AddEdge(m.now, id, EdgeInfo{})
+			m.edges[id] = true
+		},
+		"drop edge": func(t *rapid.T) {
+			if id := EdgeID(rapid.IntRange(1, len(m.edges)).Draw(t, "edge")); m.edges[id] {
+				m.p.DropEdge(id)
+				m.edges[id] = false
 			}
 		},
 		"tick": func(t *rapid.T) {

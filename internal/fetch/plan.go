@@ -73,8 +73,11 @@ type DropPeer struct {
 
 // AskEdge starts a request for Count contiguous pieces.
 type AskEdge struct {
+	Edge         EdgeID
 	Req          int
 	First, Count int
+	// Fresh says that the connections in use seem dead.
+	Fresh bool
 }
 
 // TrimEdge makes a running request end before piece End; if that lies at or
@@ -200,7 +203,7 @@ func (p *Plan) Tick(now time.Duration) []Action {
 		return p.take()
 	}
 	p.dropStalled(now)
-	p.dropSilent(now)
+	p.leaveEdges(now)
 	p.dropUnreached(now)
 	if p.stale {
 		p.holdElection()
@@ -209,6 +212,7 @@ func (p *Plan) Tick(now time.Duration) []Action {
 	p.askUrgent(now)
 	p.askPeers(now)
 	p.askEdge(now)
+	p.relieve(now)
 	p.endgame(now)
 	return p.take()
 }
@@ -232,6 +236,7 @@ func (p *Plan) got(i int) bool {
 	if p.asked[i] > 0 {
 		p.withdraw(i)
 	}
+	p.outdone(i)
 	return true
 }
 

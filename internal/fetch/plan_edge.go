@@ -27,26 +27,37 @@ const (
 	// The edge's rate is measured from measureFrom on, at most every measureEvery.
 	measureFrom  = 700 * time.Millisecond
 	measureEvery = 500 * time.Millisecond
-	// edgeSilence is how long a request may be silent over a piece that a peer holds.
-	edgeSilence = 4 * time.Second
 )
 
 // EdgeBytes records n bytes of edge request req, not yet verified.
 func (p *Plan) EdgeBytes(now time.Duration, req int, n int64) {
 	p.edge.rate.add(now, n)
 	p.fromAll.add(now, n)
-	if r := p.edge.find(req); r != nil {
-		r.got += n
-		r.bytes += n
-		r.last = now
+	r := p.edge.find(req)
+	if r == nil {
+		return
+	}
+	if r.bytes == 0 && r.id > 0 {
+		r.srv.answered(now - r.began)
+	}
+	r.got += n
+	r.bytes += n
+	r.last = now
+	r.srv.rate.add(now, n)
+	if now-max(r.srv.judged, r.srv.busy) >= measureEvery {
+		r.srv.judge(now)
 	}
 }
 
 // EdgePiece records that an edge request has brought a whole, verified piece; it
 // reports whether the piece was new.
 func (p *Plan) EdgePiece(req, piece int) bool {
-	p.edge.failed = 0
-	if r := p.edge.find(req); r != nil && r.next == piece {
+	r := p.edge.find(req)
+	if r != nil {
+		r.srv.failed = 0
+		p.edge.settle()
+	}
+	if r != nil && r.next == piece {
 		p.edge.pieces[r.why]++
 		if r.next < r.claim {
 			p.asked[piece]--
@@ -58,8 +69,9 @@ func (p *Plan) EdgePiece(req, piece int) bool {
 	return p.got(piece)
 }
 
-// EdgeEnds records the end of a request. When it failed, the edge is left alone
-// until now+retry.
+// EdgeEnds records the end of a request. When it failed, its edge is left alone
+// for retry, or longer every time when that is 0; with jitter, since it may have
+// failed because there were many.
 func (p *Plan) EdgeEnds(now time.Duration, req int, ok bool, retry time.Duration) {
 	r := p.edge.find(req)
 	if r == nil {
@@ -71,27 +83,23 @@ func (p *Plan) EdgeEnds(now time.Duration, req int, ok bool, retry time.Duration
 		p.asked[i]--
 	}
 	p.edge.remove(r)
-	if !ok {
-		p.edge.failed++
-		back := 250 * time.Millisecond << min(p.edge.failed, 6)
-		p.edge.retry = now + max(retry, back)
+	s := r.srv
+	if r.bytes > 0 && !r.left {
+		s.judge(now)
 	}
-}
-
-// dropSilent ends edge requests that have gone silent where a peer can help.
-func (p *Plan) dropSilent(now time.Duration) {
-	for _, r := range p.edge.reqs {
-		if r.next >= r.claim || p.avail[r.next] == 0 || now-max(r.last, r.began) < edgeSilence {
-			continue
+	switch {
+	case r.left: // it was judged then
+	case ok:
+		s.strikes = 0
+	default:
+		s.failed++
+		back := min(retry, longestRest)
+		if retry <= 0 { // it does not say
+			back = leastRest << min(s.failed, 5)
 		}
-		for i := r.next; i < r.claim; i++ {
-			p.asked[i]--
-		}
-		r.claim, r.end = r.next, r.next
-		p.do(TrimEdge{Req: r.id, End: r.end}) // EdgeEnds follows
-		p.edge.failed++
-		p.edge.retry = now + edgeSilence
+		s.rest = now + back + time.Duration(p.cfg.Rand.Int64N(int64(back)/2+1))
 	}
+	p.edge.settle()
 }
 
 // EdgeFailures is the number of requests that failed since one last succeeded.
@@ -110,16 +118,16 @@ func (p *Plan) askEdge(now time.Duration) {
 		best: p.top.value(), total: p.fromAll.rate(now), p2p: p.fromP2P.rate(now), edge: p.edge.rate.rate(now),
 	}, float64(p.cfg.PieceSize))
 	p.reserve(now, alone && !p.early(now))
-	for now >= p.edge.retry && p.running() < p.cfg.MaxEdge && !p.urgent() {
+	for now >= p.edge.retry && p.running(now) < p.cfg.MaxEdge && !p.urgent() {
 		if first, count := p.owned(now); count > 0 {
 			p.request(now, first, count, WhyDuty)
 			continue
 		}
 		if alone {
-			if first, count := p.inOrder(); count > 0 && p.running() == 0 {
-				p.request(now, first, count, WhyAlone)
+			if !p.askAlone(now) {
+				return
 			}
-			return
+			continue
 		}
 		if !free && (p.yield.pace < leastPace*p.top.value() || p.yield.tokens < float64(p.cfg.PieceSize)) {
 			return
@@ -137,23 +145,122 @@ func (p *Plan) askEdge(now time.Duration) {
 	}
 }
 
-func (p *Plan) running() int {
+// running counts the requests that are not urgent. Where there are other servers,
+// neither a probe nor one that is silent keeps them from being asked.
+func (p *Plan) running(now time.Duration) int {
 	n := 0
 	for _, r := range p.edge.reqs {
-		if r.why != WhyUrgent {
+		hangs := len(p.edge.servers) > 1 && now-max(r.last, r.began) > hangTime
+		if r.why != WhyUrgent && !r.left && !r.probe && !hangs {
 			n++
 		}
 	}
 	return n
 }
 
+// request asks the server that will be done first, or one that is to be probed,
+// for up to count pieces from first on.
 func (p *Plan) request(now time.Duration, first, count int, why Why) {
-	id := p.edge.nextID
+	s := p.place(now, int64(count)*p.cfg.PieceSize)
+	if len(p.edge.servers) > 1 {
+		count = min(count, p.pieces(turnTime*max(p.pace(now, s), probeBytes)))
+	}
+	if probed := p.probe(now); probed != nil && why != WhyUrgent {
+		count = min(count, p.pieces(probeBytes))
+		p.send(now, probed, first, count, why).probe = true
+		return
+	}
+	p.send(now, s, first, count, why)
+}
+
+// send asks s for count pieces from first on, which nobody else is asked for.
+func (p *Plan) send(now time.Duration, s *server, first, count int, why Why) *edgeReq {
+	r := p.begin(now, s, edgeReq{next: first, claim: first, end: first + count, why: why})
+	p.extend(r, p.ahead(now, r))
+	return r
+}
+
+// begin starts a request to s.
+func (p *Plan) begin(now time.Duration, s *server, r edgeReq) *edgeReq {
+	if n, _ := p.edge.load(s, 0); n == 0 {
+		s.busy, s.rate = now, newMeter(s.rate.window(), len(s.rate.sum))
+	}
+	r.id, r.srv, r.began = p.edge.nextID, s, now
 	p.edge.nextID++
-	r := &edgeReq{id: id, began: now, next: first, claim: first, end: first + count, why: why}
-	p.edge.reqs = append(p.edge.reqs, r)
-	p.extend(r, max(1, int(maxRun/p.cfg.PieceSize)))
-	p.do(AskEdge{Req: id, First: first, Count: count})
+	p.edge.reqs = append(p.edge.reqs, &r)
+	p.do(AskEdge{Edge: s.id, Req: r.id, First: r.next, Count: r.end - r.next, Fresh: s.silent})
+	s.silent = false
+	return &r
+}
+
+// pieces is how many pieces have about so many bytes, at least one.
+func (p *Plan) pieces(bytes float64) int { return max(1, int(bytes/float64(p.cfg.PieceSize))) }
+
+// askAlone asks for what comes next in the file. Where there are several servers
+// two are asked at once, so that one that fails is not missed: the second works
+// from the end towards the first. It reports whether it has asked.
+func (p *Plan) askAlone(now time.Duration) bool {
+	if p.running(now) == 0 {
+		first, count := p.inOrder()
+		if count > 0 {
+			p.send(now, p.place(now, p.cfg.PieceSize), first, count, WhyAlone)
+		}
+		return count > 0
+	}
+	if len(p.edge.servers) == 1 {
+		return false
+	}
+	end, count, all := p.lastRun()
+	if all == 0 {
+		return false
+	}
+	if s := p.probe(now); s != nil {
+		n := min(count, p.pieces(probeBytes))
+		p.send(now, s, end-n, n, WhyAlone).probe = true
+		return true
+	}
+	s, share := p.second(now, all)
+	if s == nil {
+		return false
+	}
+	share = min(share, count)
+	p.send(now, s, end-share, share, WhyAlone)
+	return true
+}
+
+// lastRun returns the end and the length of the last run of missing pieces nobody
+// was asked for, and how many there are in all.
+func (p *Plan) lastRun() (end, count, all int) {
+	for i := p.n - 1; i >= 0; i-- {
+		if !p.open(i) {
+			continue
+		}
+		if all++; all == 1 {
+			end = i + 1
+		}
+		if i == end-count-1 {
+			count++
+		}
+	}
+	return end, count, all
+}
+
+// second chooses a server that is idle to be asked beside those that are not, and
+// how many of so many missing pieces it can bring meanwhile.
+func (p *Plan) second(now time.Duration, pieces int) (s *server, share int) {
+	var most, busy float64
+	for _, o := range p.edge.servers {
+		pace := p.pace(now, o)
+		if n, _ := p.edge.load(o, 0); n > 0 {
+			busy += pace
+		} else if o.usable(now) && pace > most {
+			s, most = o, pace
+		}
+	}
+	if s == nil || most < slowShare*busy {
+		return nil, 0
+	}
+	return s, max(1, int(float64(pieces)*most/(busy+most)))
 }
 
 // extend reserves up to ahead pieces for r, and ends r where it would bring what
@@ -175,26 +282,43 @@ func (p *Plan) extend(r *edgeReq, ahead int) {
 // everybody's would bring the same pieces. One that a reader has turned away
 // from ends at once.
 func (p *Plan) reserve(now time.Duration, alone bool) {
-	ahead := max(2, int(p.edge.rate.rate(now)*2/float64(p.cfg.PieceSize)))
 	for _, r := range p.edge.reqs {
 		switch {
+		case r.left:
 		case !p.Placed(): // the stream waits, as the plan does
 		case p.deserted(r): // the reader has gone elsewhere
 			p.cut(r, r.next)
 		case r.why != WhyAlone:
 		case alone:
-			p.extend(r, ahead)
+			p.extend(r, p.ahead(now, r))
 		case r.end > r.next+1:
 			p.cut(r, r.next+1)
 		}
 	}
 }
 
-// cut ends r before piece end and gives back what it has reserved from there on.
-func (p *Plan) cut(r *edgeReq, end int) {
+// ahead is how many pieces are reserved for r beyond those that it has brought: all
+// of a short one, a few seconds of one that runs on.
+func (p *Plan) ahead(now time.Duration, r *edgeReq) int {
+	switch {
+	case r.why != WhyAlone:
+		return p.pieces(maxRun)
+	case len(p.edge.servers) > 1:
+		return max(2, p.pieces(p.pace(now, r.srv)))
+	}
+	return max(2, p.pieces(2*p.edge.rate.rate(now)))
+}
+
+// release gives back what r has reserved from piece end on.
+func (p *Plan) release(r *edgeReq, end int) {
 	for ; r.claim > end; r.claim-- {
 		p.asked[r.claim-1]--
 	}
+}
+
+// cut ends r before piece end and gives back what it has reserved from there on.
+func (p *Plan) cut(r *edgeReq, end int) {
+	p.release(r, end)
 	r.end = end
 	p.extend(r, end-r.next)
 	p.do(TrimEdge{Req: r.id, End: end})

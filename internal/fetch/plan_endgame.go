@@ -24,7 +24,7 @@ func (p *Plan) endgame(now time.Duration) {
 		switch {
 		case better != nil && better.eta(now, p.pieceLen(i)) <= edge:
 			p.askOf(now, better, i)
-		case edge < eta*7/10 && now >= p.edge.retry && p.running() < p.cfg.MaxEdge:
+		case edge < eta*7/10 && now >= p.edge.retry && p.running(now) < p.cfg.MaxEdge:
 			p.duplicate(now, i)
 		default:
 			return
@@ -100,9 +100,6 @@ func (p *Plan) edgeETA(now time.Duration, i int) time.Duration {
 
 // duplicate asks the edge for a piece that a peer is asked for as well.
 func (p *Plan) duplicate(now time.Duration, i int) {
-	id := p.edge.nextID
-	p.edge.nextID++
 	p.asked[i]++
-	p.edge.reqs = append(p.edge.reqs, &edgeReq{id: id, began: now, next: i, claim: i + 1, end: i + 1, why: WhyLast})
-	p.do(AskEdge{Req: id, First: i, Count: 1})
+	p.begin(now, p.place(now, p.pieceLen(i)), edgeReq{next: i, claim: i + 1, end: i + 1, why: WhyLast})
 }
