@@ -33,7 +33,7 @@ func (d *decoder) check(s *Scenario) error {
 func (d *decoder) checkObjects(s *Scenario) error {
 	o := &s.Objects
 	if o.Size.Mid < 1 || max(o.Size.Mid, o.Size.Max) > float64(maxSize) {
-		return d.fail("objects.size", nil, "not from 1 byte to %d", int64(maxSize))
+		return d.fail("objects.size", nil, "not from 1 byte to %d", maxSize)
 	}
 	if o.Size.Kind != "" && o.Size.Max == 0 {
 		return d.fail("objects.size", nil, "a distribution of sizes needs a max")

@@ -20,6 +20,7 @@ func (s *Scenario) Config(seed uint64) sim.Config {
 	w.holdings()
 	return sim.Config{
 		Seed: seed, Until: time.Duration(s.End), Tick: time.Duration(s.Tick),
+		Efficiency: s.Efficiency, Candidates: s.Policy.Candidates,
 		Objects: w.cfg.Objects, Hosts: w.cfg.Hosts, Downloads: w.cfg.Downloads, Holdings: w.cfg.Holdings,
 		Edges: s.edges(), Control: s.control(),
 		Alone: s.Policy.Alone, Ablate: s.ablation(),
@@ -44,7 +45,7 @@ type world struct {
 // changing one leaves the others as they were and runs can be compared.
 func (w *world) rng(aspect string) *rand.Rand {
 	h := fnv.New64a()
-	h.Write([]byte(aspect)) //nolint:errcheck // it cannot fail
+	h.Write([]byte(aspect))
 	return rand.New(rand.NewPCG(w.seed, h.Sum64()))
 }
 

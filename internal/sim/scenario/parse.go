@@ -11,6 +11,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/tandem-cdn/tandem/internal/sim"
 )
 
 const (
@@ -33,6 +35,16 @@ type Run struct {
 	Name     string
 	Set      [][2]string // what it changes: field and value, as written
 	Scenario Scenario
+	// World draws the world of a seed; nil is [Scenario.Config].
+	World func(seed uint64) sim.Config
+}
+
+// Config draws the world of a seed.
+func (r Run) Config(seed uint64) sim.Config {
+	if r.World != nil {
+		return r.World(seed)
+	}
+	return r.Scenario.Config(seed)
 }
 
 // Parse reads a scenario and checks every run of it. sets change fields, as

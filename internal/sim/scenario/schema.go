@@ -12,6 +12,9 @@ type Scenario struct {
 	End  Duration `yaml:"end" check:"1s..90d"`
 	Tick Duration `yaml:"tick" check:"1ms..10m"`
 
+	// Efficiency is the part of a link's rate that is payload.
+	Efficiency float64 `yaml:"efficiency" check:"0.1..1"`
+
 	Objects   Objects   `yaml:"objects"`
 	Hosts     Hosts     `yaml:"hosts"`
 	Seeders   Seeders   `yaml:"seeders"`
@@ -146,8 +149,9 @@ type Outage struct {
 
 // Policy changes what the programs do.
 type Policy struct {
-	Alone  bool     `yaml:"alone"`
-	Ablate []string `yaml:"ablate" oneof:"in-order seed-duty locality rotation"`
+	Alone      bool     `yaml:"alone"`
+	Candidates int      `yaml:"candidates" check:"1..100"`
+	Ablate     []string `yaml:"ablate" oneof:"in-order seed-duty locality rotation"`
 }
 
 // Variant is a run of the scenario with some fields changed.

@@ -246,9 +246,9 @@ func kept(copies []bound.Copy, object int, h *sim.Host, from, to float64) []boun
 
 // curves fills what is drawn of a run.
 func (p *pair) curves(r *Run) {
-	r.Times, r.Ratios = curve(p.done(p.got)), curve(p.ratios())
+	r.Times, r.Ratios = Curve(p.done(p.got)), Curve(p.ratios())
 	if p.alone != nil {
-		r.AloneTimes = curve(p.done(p.alone))
+		r.AloneTimes = Curve(p.done(p.alone))
 	}
 	before := 0.0
 	for _, s := range p.got.Series {

@@ -5,8 +5,8 @@ import "math"
 // points are the quantiles that a curve has.
 const points = 201
 
-// curve is the quantiles of sorted values, from the least to the greatest.
-func curve(sorted []float64) []float64 {
+// Curve is the quantiles of sorted values, from the least to the greatest.
+func Curve(sorted []float64) []float64 {
 	if len(sorted) == 0 {
 		return nil
 	}

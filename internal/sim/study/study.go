@@ -182,7 +182,7 @@ func (d *doer) pair(ctx context.Context, r scenario.Run, seed uint64) (*pair, er
 	if ctx.Err() != nil {
 		return nil, nil //nolint:nilnil // nothing is what there is
 	}
-	p := &pair{s: &r.Scenario, cfg: r.Scenario.Config(seed)}
+	p := &pair{s: &r.Scenario, cfg: r.Config(seed)}
 	var err error
 	if sims(p.s) > p.s.Repeats {
 		alone := p.cfg
