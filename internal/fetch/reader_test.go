@@ -125,11 +125,15 @@ func TestNothingBesideAReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReading(t)
 		r.run(t)
-		for _, off := range []int64{0, 40 << 20, 44 << 20, 20 << 20} {
+		for _, off := range []int64{0, 40 << 20, 48 << 20, 46 << 20, 20 << 20} {
 			piece := r.store.m.PieceAt(off)
 			r.wanted.Store(int64(piece))
 			begin := time.Now()
 			r.d.SetReader(off)
+			synctest.Wait()
+			if n := r.open.Load(); n != 1 {
+				t.Errorf("%d requests are under way for a reader at %d", n, off)
+			}
 			r.until(piece)
 			if took, alone := time.Since(begin), r.pieceTime(); took > alone+alone/5 {
 				t.Errorf("the piece at %d took %v, alone it takes %v", off, took, alone)
@@ -171,6 +175,10 @@ func TestSeekingBackAndForth(t *testing.T) {
 		for range 300 {
 			r.d.SetReader(rng.Int64N(64 << 20))
 			<-time.After(time.Duration(rng.IntN(30)) * time.Millisecond)
+		}
+		for off := int64(60 << 20); off > 44<<20; off -= 1 << 20 {
+			r.d.SetReader(off) // the one before is in the window
+			<-time.After(time.Millisecond)
 		}
 		synctest.Wait()
 		if r.most > urgentPieces || r.most < 2 {
