@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tandem-cdn/tandem/internal/grant"
 	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/upload"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -41,7 +43,6 @@ type link struct {
 	mu       sync.Mutex
 	err      error // why the link ends
 	control  []byte
-	serve    []upload
 	peers    map[uint16]*Peer            // by their channel
 	opened   map[manifest.ObjectID]*mine // swarms opened by this side
 	offered  map[uint16]*wire.Open       // swarms opened by the other side
@@ -49,6 +50,13 @@ type link struct {
 	channels uint16 // last channel used
 	lastID   uint32 // last request id used
 	ended    bool
+	// refused is how many requests of the other side were refused as busy that it
+	// may not repeat before busyUntil.
+	refused   int
+	busyUntil time.Time
+
+	asks upload.Requester // the other side's requests, under node.uploads.mu
+	near atomic.Uint32    // how near the other side is, as control says
 }
 
 // lock is a mutex that is held for long: while handlers work.
@@ -73,19 +81,15 @@ type request struct {
 	got   int
 }
 
-// upload is a request of the other side.
-type upload struct {
-	wire.Request
-	peer *Peer
-}
-
 func newLink(n *Node, conn Conn) *link {
-	return &link{
+	l := &link{
 		node: n, conn: conn, key: conn.Peer(), r: bufio.NewReaderSize(conn, 64<<10),
 		wake: make(chan struct{}, 1), calls: make(lock, 1),
 		peers: map[uint16]*Peer{}, opened: map[manifest.ObjectID]*mine{},
 		offered: map[uint16]*wire.Open{}, requests: map[uint32]*request{},
 	}
+	l.asks.Owner = l
+	return l
 }
 
 // hello exchanges HELLO.
@@ -340,13 +344,8 @@ func (l *link) drop(p *Peer) bool {
 			delete(l.requests, id)
 		}
 	}
-	keep := l.serve[:0]
-	for _, u := range l.serve {
-		if u.peer != p {
-			keep = append(keep, u)
-		}
-	}
-	l.serve = keep
+	l.node.uploads.drop(l, func(q *upload.Request) bool { return q.Channel == p.theirs })
+	p.swarm.count(piecesOf(p.have), -1)
 	return true
 }
 
@@ -366,9 +365,16 @@ func (l *link) detachAll(err error) {
 		}
 	}
 	l.mu.Unlock()
+	l.node.uploads.drop(l, nil)
 	for _, p := range gone {
 		l.told(p, err)
 	}
+}
+
+// nearby records how near the other side is.
+func (l *link) nearby(near uint8) {
+	l.near.Store(uint32(near))
+	l.node.uploads.near(l, near)
 }
 
 func (l *link) announce(p *Peer, piece int) {
@@ -395,7 +401,7 @@ func (l *link) receipt(p *Peer, n uint64, sig []byte) {
 	l.send(&wire.Receipt{Channel: p.mine, Bytes: n, Signature: sig})
 }
 
-func (l *link) request(p *Peer, piece int) {
+func (l *link) request(p *Peer, piece int, u wire.Urgency) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.peers[p.theirs] != p {
@@ -405,7 +411,7 @@ func (l *link) request(p *Peer, piece int) {
 	l.requests[l.lastID] = &request{id: l.lastID, peer: p, piece: piece}
 	l.send(&wire.Request{
 		Channel: p.mine, ID: l.lastID, Piece: uint32(piece),
-		Length: uint32(p.swarm.m.Manifest.PieceLen(piece)),
+		Length: uint32(p.swarm.m.Manifest.PieceLen(piece)), Urgency: u,
 	})
 }
 

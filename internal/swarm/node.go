@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -51,6 +52,8 @@ type Node struct {
 	self    wire.Key
 	log     *slog.Logger
 	uploads *uploads
+	uplink  atomic.Uint32 // as peers are told
+	used    usage
 
 	group *errgroup.Group
 	ctx   context.Context
@@ -70,12 +73,13 @@ type Node struct {
 func NewNode(ctx context.Context, cfg Config) *Node {
 	n := &Node{
 		cfg: cfg, self: wire.KeyOf(cfg.Key.Public().(ed25519.PublicKey)), log: cfg.Logger,
-		uploads: newUploads(uploadSlots),
+		uploads: newUploads(cfg.Up),
 		links:   map[wire.Key]*link{}, swarms: map[manifest.ObjectID]*Swarm{},
 		dialing: map[wire.Key]bool{}, banned: map[wire.Key]string{},
 		credit: map[manifest.ObjectID]map[wire.Key]uint64{},
 	}
 	n.group, n.ctx = errgroup.WithContext(ctx)
+	n.Measure()
 	return n
 }
 

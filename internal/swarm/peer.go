@@ -26,14 +26,32 @@ func (p *Peer) Key() wire.Key { return p.link.key }
 // Uploads reports whether the peer says that it serves requests.
 func (p *Peer) Uploads() bool { return p.uploads }
 
-// Uplink is the spare uplink the peer claims, in kbit/s; 0 is not known.
-func (p *Peer) Uplink() uint32 { return p.uplink }
+// Uplink is the uplink the peer claims, in kbit/s; 0 is not known. All who hear
+// of a peer, from itself or from control, get the same number.
+func (p *Peer) Uplink() uint32 { return wire.RoundUplink(p.uplink) }
 
 // RTT is the round-trip time of the link, 0 while it is not known.
 func (p *Peer) RTT() time.Duration { return p.link.conn.RTT() }
 
+// Near is how near the peer is as control says: 0 (or not known) to
+// [wire.Nearest].
+func (p *Peer) Near() int { return int(p.link.near.Load()) }
+
 // Request asks for a whole piece. The answer comes to the handler.
-func (p *Peer) Request(piece int) { p.link.request(p, piece) }
+func (p *Peer) Request(piece int) { p.link.request(p, piece, wire.UrgencyNormal) }
+
+// RequestAs is Request for a piece that is needed sooner or later than others.
+func (p *Peer) RequestAs(piece int, u wire.Urgency) { p.link.request(p, piece, u) }
+
+func piecesOf(b manifest.Bitfield) []int {
+	var pieces []int
+	for i := range b.Len() {
+		if b.Has(i) {
+			pieces = append(pieces, i)
+		}
+	}
+	return pieces
+}
 
 // Cancel withdraws the request for a piece; nothing more is heard of it.
 func (p *Peer) Cancel(piece int) { p.link.cancel(p, piece) }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/upload"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -197,13 +199,7 @@ func (l *link) onBitfield(f *wire.Bitfield) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
-	var pieces []int
-	for i := range b.Len() {
-		if b.Has(i) {
-			pieces = append(pieces, i)
-		}
-	}
-	l.has(p, pieces)
+	l.has(p, piecesOf(b))
 	return nil
 }
 
@@ -232,6 +228,7 @@ func (l *link) has(p *Peer, pieces []int) {
 		}
 	}
 	l.mu.Unlock()
+	p.swarm.count(fresh, 1)
 	if len(fresh) > 0 {
 		p.swarm.m.Handler.PeerHave(p, fresh)
 	}
@@ -241,8 +238,9 @@ func (l *link) onReject(f *wire.Reject) {
 	l.mu.Lock()
 	r := l.requests[f.ID]
 	delete(l.requests, f.ID)
-	if r != nil && f.Reason == wire.RejectMissing {
+	if r != nil && f.Reason == wire.RejectMissing && r.peer.have.Has(r.piece) {
 		r.peer.have.Clear(r.piece)
+		r.peer.swarm.count([]int{r.piece}, -1)
 	}
 	l.mu.Unlock()
 	if r != nil {
@@ -265,22 +263,36 @@ func (l *link) onRequest(f *wire.Request) error {
 		return fmt.Errorf("%w: bytes %d+%d of piece %d", errProtocol, f.Begin, f.Length, f.Piece)
 	case !p.swarm.m.Source.Has(int(f.Piece)):
 		l.send(&wire.Reject{ID: f.ID, Reason: wire.RejectMissing})
-	case len(l.serve) >= wire.MaxRequests:
-		return fmt.Errorf("%w: more than %d requests outstanding", errProtocol, wire.MaxRequests)
 	default:
-		l.serve = append(l.serve, upload{Request: *f, peer: p})
-		l.signal()
+		return l.queue(p, f)
+	}
+	return nil
+}
+
+// queue has a request wait for its turn. Those that are refused count as
+// outstanding until the other side may ask again. The caller holds the mutex.
+func (l *link) queue(p *Peer, f *wire.Request) error {
+	busy, ok, queued := l.node.uploads.ask(l, upload.Request{Request: *f, Rare: p.swarm.rare(int(f.Piece))})
+	now := time.Now()
+	if now.After(l.busyUntil) {
+		l.refused = 0
+	}
+	if !ok {
+		l.refused++
+		if until := now.Add(busy.Retry); until.After(l.busyUntil) {
+			l.busyUntil = until
+		}
+		l.send(&wire.Reject{
+			ID: f.ID, Reason: wire.RejectBusy,
+			Retry: uint32(busy.Retry.Milliseconds()), Uplink: uint32(min(busy.Rate*8/1000, math.MaxUint32)),
+		})
+	}
+	if queued+l.refused > wire.MaxRequests {
+		return fmt.Errorf("%w: more than %d requests outstanding", errProtocol, wire.MaxRequests)
 	}
 	return nil
 }
 
 func (l *link) onCancel(f *wire.Cancel) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for i := range l.serve {
-		if l.serve[i].ID == f.ID {
-			l.serve = append(l.serve[:i], l.serve[i+1:]...)
-			return
-		}
-	}
+	l.node.uploads.drop(l, func(q *upload.Request) bool { return q.ID == f.ID })
 }

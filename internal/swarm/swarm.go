@@ -22,8 +22,6 @@ type Membership struct {
 	Trusted []ed25519.PublicKey
 	// Uploads says that requests are served.
 	Uploads bool
-	// Uplink is the spare uplink to tell peers, in kbit/s; 0 is not known.
-	Uplink uint32
 	// Handler is told of peers; nil for a seed.
 	Handler Handler
 }
@@ -33,10 +31,11 @@ type Swarm struct {
 	node     *Node
 	m        Membership
 	uploaded atomic.Int64
+	copies   []atomic.Int32 // peers that have a piece; none where nothing is served
 
 	mu     sync.Mutex
 	peers  map[wire.Key]*Peer
-	wanted map[wire.Key]bool // candidates to open this swarm on when their link comes
+	wanted map[wire.Key]uint8 // candidates to open this swarm on when their link comes, and how near they are
 	credit map[wire.Key]uint64
 	left   bool
 }
@@ -46,7 +45,10 @@ func (n *Node) Join(m Membership) (*Swarm, error) {
 	if m.Handler == nil {
 		m.Handler = seed{}
 	}
-	s := &Swarm{node: n, m: m, peers: map[wire.Key]*Peer{}, wanted: map[wire.Key]bool{}}
+	s := &Swarm{node: n, m: m, peers: map[wire.Key]*Peer{}, wanted: map[wire.Key]uint8{}}
+	if m.Uploads {
+		s.copies = make([]atomic.Int32, m.Manifest.NumPieces())
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.swarms[m.Object] != nil {
@@ -87,11 +89,15 @@ func (s *Swarm) Connect(candidates []wire.Candidate) {
 			continue
 		}
 		s.mu.Lock()
-		skip := s.left || s.peers[c.Key] != nil || len(s.peers) >= maxPeers
+		p := s.peers[c.Key]
+		skip := s.left || p != nil || len(s.peers) >= maxPeers
 		if !skip && len(s.wanted) < 4*maxPeers {
-			s.wanted[c.Key] = true
+			s.wanted[c.Key] = c.Near
 		}
 		s.mu.Unlock()
+		if p != nil {
+			p.link.nearby(c.Near)
+		}
 		if !skip {
 			s.node.connect(s, c)
 		}
@@ -122,11 +128,12 @@ func (s *Swarm) forget(key wire.Key) {
 func (s *Swarm) seeks(key wire.Key) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.wanted[key] && !s.left
+	_, wanted := s.wanted[key]
+	return wanted && !s.left
 }
 
 func (s *Swarm) openFrame(channel uint16) *wire.Open {
-	return &wire.Open{Channel: channel, Object: s.m.Object, Uploads: s.m.Uploads, Uplink: s.m.Uplink, Grant: []byte(s.m.Grant())}
+	return &wire.Open{Channel: channel, Object: s.m.Object, Uploads: s.m.Uploads, Uplink: s.node.Uplink(), Grant: []byte(s.m.Grant())}
 }
 
 // Announce tells every peer of a piece that has been verified.
@@ -186,6 +193,7 @@ func (s *Swarm) Credit(p *Peer, n int) {
 	after := before + uint64(n)
 	s.credit[p.Key()] = after
 	s.mu.Unlock()
+	s.node.uploads.had(p.link, n)
 	if before/receiptEvery != after/receiptEvery {
 		p.link.receipt(p, after, s.sign(p.Key(), after))
 	}
@@ -195,8 +203,24 @@ func (s *Swarm) attach(p *Peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.peers[p.Key()] = p
-	delete(s.wanted, p.Key())
+	if near, wanted := s.wanted[p.Key()]; wanted {
+		p.link.nearby(near)
+		delete(s.wanted, p.Key())
+	}
 }
+
+// count adds n to the copies known of pieces.
+func (s *Swarm) count(pieces []int, n int32) {
+	if s.copies == nil {
+		return
+	}
+	for _, i := range pieces {
+		s.copies[i].Add(n)
+	}
+}
+
+// rare reports whether a piece has but one copy known beside this node's.
+func (s *Swarm) rare(piece int) bool { return s.copies[piece].Load() <= 1 }
 
 func (s *Swarm) detach(p *Peer) {
 	s.mu.Lock()

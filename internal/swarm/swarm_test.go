@@ -188,7 +188,15 @@ func (g *greedy) PeerPiece(p *Peer, i int, data []byte) {
 	}
 }
 
-func (g *greedy) PeerReject(*Peer, int, bool, time.Duration) { g.mu.Lock(); g.reject++; g.mu.Unlock() }
+// PeerReject asks again when it may.
+func (g *greedy) PeerReject(p *Peer, i int, missing bool, retry time.Duration) {
+	g.mu.Lock()
+	g.reject++
+	g.mu.Unlock()
+	if !missing {
+		time.AfterFunc(retry, func() { p.Request(i) })
+	}
+}
 
 func (g *greedy) PeerClose(_ *Peer, err error) {
 	g.mu.Lock()

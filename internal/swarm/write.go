@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/upload"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -20,20 +21,13 @@ const maxControl = 1 << 20
 func (l *link) writeLoop(ctx context.Context) error {
 	var (
 		buf  []byte
-		t    *turn
-		sent int
 		due  time.Time // of the next piece, where the rate is limited
 		ping = time.NewTimer(wire.PingAfter)
 	)
 	defer ping.Stop()
-	defer func() {
-		if t != nil {
-			l.node.uploads.leave(t)
-		}
-	}()
 	for nonce := uint64(1); ; {
-		var serving, ending bool
-		buf, serving, ending = l.pending(buf[:0])
+		var ending bool
+		buf, ending = l.pending(buf[:0])
 		if len(buf) > 0 {
 			if err := l.write(ctx, buf); err != nil {
 				return err
@@ -43,35 +37,24 @@ func (l *link) writeLoop(ctx context.Context) error {
 		if ending {
 			return errClosing
 		}
-		if serving && t == nil {
-			t, sent = l.node.uploads.enter(), 0
-		}
+		q, turn := l.node.uploads.turn(l)
 		wait := time.Until(due)
-		if t != nil && isReady(t) && wait <= 0 {
-			done, n, err := l.serveSome(ctx, &buf)
+		if turn && wait <= 0 {
+			n, err := l.serve(ctx, q, &buf)
 			if err != nil {
 				return err
 			}
 			due = l.node.paid(n)
-			if sent += n; done || sent >= turnBytes {
-				l.node.uploads.leave(t)
-				t = nil
-			}
 			continue
 		}
-		var ready chan struct{}
 		var paid <-chan time.Time
-		switch {
-		case t != nil && wait > 0:
+		if turn {
 			paid = time.After(wait)
-		case t != nil:
-			ready = t.ready
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-l.wake:
-		case <-ready:
 		case <-paid:
 		case <-ping.C:
 			l.mu.Lock()
@@ -83,18 +66,9 @@ func (l *link) writeLoop(ctx context.Context) error {
 	}
 }
 
-func isReady(t *turn) bool {
-	select {
-	case <-t.ready:
-		return true
-	default:
-		return false
-	}
-}
-
 // pending takes the control frames and announcements that wait, a BYE when the
 // link is ending.
-func (l *link) pending(buf []byte) (out []byte, serving, ending bool) {
+func (l *link) pending(buf []byte) (out []byte, ending bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	buf = append(buf, l.control...)
@@ -110,7 +84,7 @@ func (l *link) pending(buf []byte) (out []byte, serving, ending bool) {
 	if l.err != nil {
 		buf = (&wire.Bye{Reason: byeText(l.err)}).Append(buf)
 	}
-	return buf, len(l.serve) > 0, l.err != nil
+	return buf, l.err != nil
 }
 
 func byeText(err error) string {
@@ -134,56 +108,37 @@ func (l *link) write(ctx context.Context, b []byte) error {
 	return nil
 }
 
-// serveSome sends the next PIECE frame of the first request that waits. It
-// reports whether that request is done, and the bytes sent.
-func (l *link) serveSome(ctx context.Context, buf *[]byte) (done bool, n int, err error) {
-	l.mu.Lock()
-	if len(l.serve) == 0 {
-		l.mu.Unlock()
-		return true, 0, nil
+// serve sends the next PIECE frame of the request whose turn it is, and returns
+// the bytes of the piece in it.
+func (l *link) serve(ctx context.Context, q upload.Request, buf *[]byte) (int, error) {
+	p := l.peerOn(q.Channel)
+	if p == nil { // gone a moment ago, and its requests with it
+		return 0, nil
 	}
-	u := l.serve[0]
-	l.mu.Unlock()
-	n = int(min(u.Length, wire.MaxData))
-	b := wire.AppendPieceHeader((*buf)[:0], u.ID, u.Begin, n)
+	n := int(min(q.Length, wire.MaxData))
+	b := wire.AppendPieceHeader((*buf)[:0], q.ID, q.Begin, n)
 	head := len(b)
 	b = grow(b, n)
 	*buf = b
-	s := u.peer.swarm
-	off := s.m.Manifest.Offset(int(u.Piece)) + int64(u.Begin)
+	s := p.swarm
+	off := s.m.Manifest.Offset(int(q.Piece)) + int64(q.Begin)
 	if _, err := s.m.Source.ReadAt(b[head:], off); err != nil {
-		l.node.log.Warn("piece not readable", "object", s.m.Object.String()[:16], "piece", u.Piece, "error", err)
-		l.served(u, u.Length)
+		l.node.log.Warn("piece not readable", "object", s.m.Object.String()[:16], "piece", q.Piece, "error", err)
+		l.node.uploads.drop(l, func(r *upload.Request) bool { return r.ID == q.ID })
 		l.mu.Lock()
-		l.send(&wire.Reject{ID: u.ID, Reason: wire.RejectError, Retry: 10000})
+		l.send(&wire.Reject{ID: q.ID, Reason: wire.RejectError, Retry: 10000})
 		l.mu.Unlock()
-		return true, 0, nil
+		return 0, nil
 	}
 	if err := l.write(ctx, b); err != nil {
-		return false, 0, err
+		return 0, err
 	}
 	s.uploaded.Add(int64(n))
 	if f := l.node.cfg.Uploaded; f != nil {
 		f(s.m.Object, n)
 	}
-	return l.served(u, uint32(n)), n, nil
-}
-
-// served takes n sent bytes off a request, which the other side may have
-// cancelled meanwhile, and reports whether it is done.
-func (l *link) served(u upload, n uint32) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.serve) == 0 || l.serve[0].ID != u.ID || l.serve[0].peer != u.peer {
-		return true
-	}
-	first := &l.serve[0]
-	first.Begin += n
-	if first.Length -= n; first.Length == 0 {
-		l.serve = l.serve[1:]
-		return true
-	}
-	return false
+	l.node.uploads.sent(l, q.ID, n)
+	return n, nil
 }
 
 // paid takes n sent bytes off the limit of the uplink and returns when the next

@@ -125,6 +125,9 @@ func (a *Allocator) Wake(now time.Duration) (at time.Duration, ok bool) {
 	return at, at != math.MaxInt64
 }
 
+// Len is the number of requests that r has queued.
+func (r *Requester) Len() int { return len(r.queue) }
+
 // Turn is the request that r is to be sent, with what is left of it, while r has
 // a turn.
 func (r *Requester) Turn() (q Request, ok bool) {
