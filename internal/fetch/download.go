@@ -52,6 +52,9 @@ type Options struct {
 	// at byte StreamAt, which is the beginning of a piece.
 	Stream   io.ReadCloser
 	StreamAt int64
+	// Patience is how long a download goes on without a byte while edges say when to
+	// come back (503 and Retry-After); the default is ten minutes.
+	Patience time.Duration
 	Seed     uint64 // this client's place in the election of owners
 	Uploads  bool
 	// Window bounds how far ahead of a reader the download works, in bytes: nothing
@@ -72,7 +75,8 @@ type Stats struct {
 	Rate                        int64 // per second, over the last two
 	Peers                       int   // in the swarm now
 	Senders                     int   // peers that have sent verified bytes
-	EdgeRequests                int
+	// Edges are the edges in use, first the one that the download began with.
+	Edges []EdgeStats
 }
 
 // Errors of Run.
@@ -89,6 +93,7 @@ const (
 	// giveUpAfter is the same with no peer in the swarm and an edge that fails.
 	giveUpAfter    = 12 * time.Second
 	maxCorruptEdge = 3
+	patience       = 10 * time.Minute
 )
 
 // Download runs a Plan. Peers are announced to it by the methods PeerOpen to
@@ -112,7 +117,9 @@ type Download struct {
 	err      error
 	lastErr  error // of the edge
 	progress time.Duration
-	corrupt  int
+	corrupt  []int         // pieces, by edge
+	sources  []Edge        // by EdgeID
+	told     time.Duration // when an edge last said to come back later
 	senders  map[Peer]bool
 	due      bool // something happened that the plan should answer at once
 
@@ -123,6 +130,9 @@ type Download struct {
 // NewDownload prepares the download of what the store lacks.
 func NewDownload(o Options) *Download {
 	m := o.Store.Manifest()
+	if o.Patience == 0 {
+		o.Patience = patience
+	}
 	d := &Download{
 		o: o, m: m, start: time.Now(),
 		events: make(chan func(time.Duration), 256), done: make(chan struct{}), placed: make(chan struct{}),
@@ -134,6 +144,7 @@ func NewDownload(o Options) *Download {
 		ids: map[Peer]PeerID{}, peers: map[PeerID]Peer{}, edge: map[int]*edgeRun{}, senders: map[Peer]bool{},
 	}
 	d.reader.Store(-1)
+	d.admit(o.Edge)
 	return d
 }
 
@@ -145,7 +156,8 @@ func (d *Download) Run(ctx context.Context) error {
 	defer cancel()
 	defer close(d.done)
 	if d.o.Stream != nil {
-		d.runEdge(ctx, 0, int(d.o.StreamAt/d.m.PieceSize), d.m.NumPieces(), d.o.Stream)
+		at := int(d.o.StreamAt / d.m.PieceSize)
+		d.runEdge(ctx, AskEdge{First: at, Count: d.m.NumPieces() - at}, d.o.Stream)
 	}
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
@@ -212,7 +224,7 @@ func (d *Download) act(ctx context.Context, now time.Duration) {
 				p.Drop(a.Reason) // PeerClose follows
 			}
 		case AskEdge:
-			d.runEdge(ctx, a.Req, a.First, a.Count+a.First, nil)
+			d.runEdge(ctx, a, nil)
 		case TrimEdge:
 			if e := d.edge[a.Req]; e != nil {
 				e.trim(a.End)
@@ -224,6 +236,7 @@ func (d *Download) act(ctx context.Context, now time.Duration) {
 	d.stats.Wasted = d.plan.Wasted()
 	d.stats.Peers = len(d.peers)
 	d.stats.Senders = len(d.senders)
+	d.measured()
 	d.mu.Unlock()
 }
 
@@ -250,6 +263,8 @@ func (d *Download) watch(now time.Duration) {
 		return
 	case silent < stallAfter && (len(d.peers) > 0 || d.plan.EdgeFailures() < 3):
 		return
+	case d.waiting(now, silent):
+		return
 	}
 	d.err = ErrStalled
 	if d.lastErr != nil {
@@ -268,20 +283,10 @@ func (d *Download) stored(err error) bool {
 }
 
 // arrived counts a piece that is in the store now.
-func (d *Download) arrived(piece int, fresh bool, count *int64) {
-	if !fresh {
-		return
-	}
+func (d *Download) arrived(piece int, count *int64) {
 	d.mu.Lock()
 	*count += d.m.PieceLen(piece)
 	d.mu.Unlock()
-}
-
-// Stats returns the counters.
-func (d *Download) Stats() Stats {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.stats
 }
 
 // SetReader makes the pieces at and behind byte off come first.
@@ -360,9 +365,8 @@ func (d *Download) PeerPiece(p Peer, piece int, data []byte) {
 	}
 	d.post(func(time.Duration) {
 		d.due = true
-		fresh := d.plan.PeerPiece(d.ids[p], piece, ok)
-		d.arrived(piece, fresh, &d.stats.FromPeers)
-		if fresh {
+		if d.plan.PeerPiece(d.ids[p], piece, ok) {
+			d.arrived(piece, &d.stats.FromPeers)
 			d.senders[p] = true
 			d.o.Credit(p, int(d.m.PieceLen(piece)))
 		}

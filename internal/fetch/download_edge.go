@@ -2,16 +2,17 @@ package fetch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
 	"time"
 )
 
-// edgeRun is one running request to the edge.
+// edgeRun is one running request to an edge.
 type edgeRun struct {
 	req    int
+	edge   EdgeID
+	from   Edge
 	end    atomic.Int64 // pieces from here on are not wanted
 	at     atomic.Int64 // piece in progress
 	cancel context.CancelFunc
@@ -25,25 +26,26 @@ func (e *edgeRun) trim(end int) {
 	}
 }
 
-// runEdge starts a request for pieces first to end−1, or goes on with a body
-// that has been opened already.
-func (d *Download) runEdge(ctx context.Context, req, first, end int, body io.ReadCloser) {
+// runEdge starts a request, or goes on with a body that has been opened already.
+func (d *Download) runEdge(ctx context.Context, a AskEdge, body io.ReadCloser) {
 	ctx, cancel := context.WithCancel(ctx)
-	e := &edgeRun{req: req, cancel: cancel}
+	first, end := a.First, a.First+a.Count
+	e := &edgeRun{req: a.Req, edge: a.Edge, from: d.sources[a.Edge], cancel: cancel}
 	e.at.Store(int64(first))
 	e.end.Store(int64(end))
-	d.edge[req] = e
-	d.mu.Lock()
-	d.stats.EdgeRequests++
-	d.mu.Unlock()
+	d.edge[a.Req] = e
+	d.count(a.Edge, func(st *EdgeStats) { st.Requests++ })
+	if a.Fresh {
+		refresh(e.from)
+	}
 	d.wg.Go(func() {
 		defer cancel()
 		err := d.stream(ctx, e, first, end, body)
 		trimmed := ctx.Err() != nil && e.end.Load() <= e.at.Load()
 		d.post(func(now time.Duration) {
-			delete(d.edge, req)
+			delete(d.edge, a.Req)
 			d.due = true
-			d.ended(now, req, err, trimmed)
+			d.ended(now, e, err, trimmed)
 		})
 	})
 }
@@ -55,7 +57,7 @@ func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body 
 		off := d.m.Offset(first)
 		n := min(d.m.Offset(end), d.m.Size) - off
 		var err error
-		if body, err = d.o.Edge.Fetch(ctx, off, n); err != nil {
+		if body, err = e.from.Fetch(ctx, off, n); err != nil {
 			return err
 		}
 	}
@@ -82,7 +84,10 @@ func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body 
 		d.o.Announce(i)
 		d.post(func(time.Duration) {
 			d.due = true
-			d.arrived(i, d.plan.EdgePiece(e.req, i), &d.stats.FromEdge)
+			if d.plan.EdgePiece(e.req, i) {
+				d.arrived(i, &d.stats.FromEdge)
+				d.count(e.edge, func(st *EdgeStats) { st.Bytes += d.m.PieceLen(i) })
+			}
 		})
 	}
 	if e.end.Load() == int64(end) {
@@ -132,29 +137,4 @@ func (in *incoming) Read(p []byte) (int, error) {
 		})
 	}
 	return n, err
-}
-
-// ended tells the plan, and decides whether the error ends the download.
-func (d *Download) ended(now time.Duration, req int, err error, trimmed bool) {
-	if err == nil || trimmed {
-		d.plan.EdgeEnds(now, req, true, 0)
-		return
-	}
-	var retry time.Duration
-	var wait interface{ RetryAfter() time.Duration }
-	if errors.As(err, &wait) {
-		retry = wait.RetryAfter()
-	}
-	d.plan.EdgeEnds(now, req, false, retry)
-	d.lastErr = err
-	d.o.Logger.Debug("edge request ended early", "error", err)
-	var lasting interface{ Permanent() bool }
-	switch {
-	case errors.Is(err, d.o.Corrupt):
-		if d.corrupt++; d.corrupt >= maxCorruptEdge {
-			d.err = ErrCorruptEdge
-		}
-	case errors.As(err, &lasting) && lasting.Permanent():
-		d.err = err
-	}
 }

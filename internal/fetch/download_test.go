@@ -80,8 +80,11 @@ type world struct {
 	asked   atomic.Int64 // requests to the edge
 	open    atomic.Int64 // those whose answers have not been closed
 	sent    atomic.Int64 // bytes from the edge
-	options Options
-	d       *Download
+	// refreshed counts how often idle connections were given up.
+	refreshed atomic.Int64
+	mirror    *world // if set, a second edge
+	options   Options
+	d         *Download
 }
 
 func newWorld(t *testing.T, size int) *world {
@@ -125,6 +128,9 @@ func (w *world) run(peers ...*mate) (time.Duration, error) {
 		w.d.PeerHave(p, all)
 		wg.Go(func() { p.serve(ctx) })
 	}
+	if w.mirror != nil {
+		wg.Go(func() { w.d.AddEdge(w.mirror) })
+	}
 	start := time.Now()
 	err := w.d.Run(ctx)
 	return time.Since(start), err
@@ -142,6 +148,8 @@ type answer struct {
 	cut    int   // breaks off after so many bytes
 	flip   int64 // damages the byte here
 }
+
+func (w *world) Refresh() { w.refreshed.Add(1) }
 
 func (w *world) Fetch(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	a := &answer{w: w, ctx: ctx, b: w.data[off : off+n], closed: make(chan struct{}), stall: 1 << 40, cut: 1 << 40, flip: -1}
