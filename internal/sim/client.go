@@ -8,7 +8,8 @@ import (
 )
 
 // This file holds every dealing with package fetch. A member's plan knows its
-// peers by the slots of their links.
+// peers by the slots of their links. What arrives in a quantum counts from its
+// beginning, so that rates come out right when the plan is asked at its end.
 
 // planTick is how often a plan is asked when nothing happens; the real driver does
 // the same.
@@ -26,6 +27,9 @@ func (w *world) newPlan(m *member, id int32, flow *edgeFlow) {
 		c.Streaming, c.StreamAt = true, int(flow.piece)
 	}
 	m.plan, m.began, m.due, m.nextTick = fetch.NewPlan(c), w.now, true, 0
+	for i := range w.edges[1:] {
+		m.plan.AddEdge(0, fetch.EdgeID(i+1), fetch.EdgeInfo{})
+	}
 }
 
 // time is now on the clock of m's plan.
@@ -75,13 +79,11 @@ func (w *world) expect(m *member, peer int32) {
 // decide lets the members of a shard take in the news of their neighbours and
 // decide what to do.
 func (w *world) decide(s *shard) {
-	for i := range s.asks {
-		s.asks[i] = s.asks[i][:0]
-	}
 	keep := s.active[:0]
 	for _, id := range s.active {
 		m := &w.members[id]
 		if m.state != starting && m.state != fetching {
+			m.listed = false
 			continue
 		}
 		keep = append(keep, id)
@@ -125,16 +127,18 @@ func (w *world) act(s *shard, m *member, id int32) {
 		switch a := a.(type) {
 		case fetch.AskPeer:
 			l := &m.links[a.Peer]
-			w.tell(s, m, ask{kind: askPiece, member: l.peer, slot: l.back, from: id, piece: int32(a.Piece), ready: w.q + l.trip})
+			w.tell(s, ask{kind: askPiece, member: l.peer, slot: l.back, from: id, piece: int32(a.Piece), at: w.q + l.trip})
 		case fetch.CancelPeer:
 			if l := &m.links[a.Peer]; l.peer >= 0 {
-				w.tell(s, m, ask{kind: askCancel, member: l.peer, slot: l.back, from: id, piece: int32(a.Piece), ready: w.q + l.trip})
+				m.cancelled = append(m.cancelled, cancelled{slot: int32(a.Peer), piece: int32(a.Piece), until: w.q + l.trip})
+				w.tell(s, ask{kind: askCancel, member: l.peer, slot: l.back, from: id, piece: int32(a.Piece), at: w.q + l.trip})
 			}
 		case fetch.DropPeer:
 			if l := &m.links[a.Peer]; l.peer >= 0 {
 				s.drops = append(s.drops, drop{by: id, peer: l.peer, reason: a.Reason})
-				w.tell(s, m, ask{kind: askClose, member: l.peer, slot: l.back, from: id})
-				w.unlink(s, m, int32(a.Peer))
+				w.tell(s, ask{kind: askClose, member: l.peer, slot: l.back, from: id})
+				m.part(int32(a.Peer))
+				w.unlink(m, int32(a.Peer))
 			}
 		case fetch.AskEdge:
 			w.askEdge(s, m, id, a)
@@ -145,26 +149,27 @@ func (w *world) act(s *shard, m *member, id int32) {
 }
 
 // got gives m a whole piece from a peer and reports whether it was new.
-func (w *world) got(m *member, slot, piece int32, ok bool) bool {
+func (w *world) got(m *member, n *news, ok bool) bool {
 	m.due = true
-	return m.plan.PeerPiece(fetch.PeerID(slot), int(piece), ok)
+	return m.plan.PeerPiece(fetch.PeerID(n.slot), int(n.piece), ok)
 }
 
-func (w *world) gotBytes(m *member, at time.Duration, slot, piece int32, n int64) {
-	m.plan.PeerBytes(m.time(at), fetch.PeerID(slot), int(piece), n)
+func (w *world) gotBytes(m *member, n *news) {
+	m.plan.PeerBytes(m.time(w.now), fetch.PeerID(n.slot), int(n.piece), int64(n.n))
 }
 
 // rejected tells m that a peer does not serve a piece.
-func (w *world) rejected(m *member, slot, piece int32, missing bool, retry time.Duration) {
+func (w *world) rejected(m *member, n *news) {
 	m.due = true
-	m.plan.PeerRejects(m.time(w.now+w.dt), fetch.PeerID(slot), int(piece), missing, retry)
+	retry := time.Duration(n.n) * time.Millisecond
+	m.plan.PeerRejects(m.time(w.now), fetch.PeerID(n.slot), int(n.piece), n.flags&newsMissing != 0, retry)
 }
 
 // edgeBytes and edgePiece give m what an edge has sent; before the plan is made
 // that is the beginning of the object.
-func (w *world) edgeBytes(m *member, at time.Duration, f *edgeFlow, n int64) {
+func (w *world) edgeBytes(m *member, f *edgeFlow, n int64) {
 	if m.plan != nil {
-		m.plan.EdgeBytes(m.time(at), int(f.req), n)
+		m.plan.EdgeBytes(m.time(w.now), int(f.req), n)
 	}
 }
 
@@ -176,41 +181,35 @@ func (w *world) edgePiece(m *member, f *edgeFlow) bool {
 	return m.plan.EdgePiece(int(f.req), int(f.piece))
 }
 
-func (w *world) edgeEnds(m *member, at time.Duration, req int32, ok bool, retry time.Duration) {
+func (w *world) edgeEnds(m *member, req int32, ok bool, retry time.Duration) {
 	m.due = true
 	if m.plan != nil {
-		m.plan.EdgeEnds(m.time(at), int(req), ok, retry)
+		m.plan.EdgeEnds(m.time(w.now), int(req), ok, retry)
 	}
 }
 
 // askEdge sends a request on an idle connection, or on a new one: a round trip
 // each for TCP, TLS and the request.
 func (w *world) askEdge(s *shard, m *member, id int32, a fetch.AskEdge) {
-	const edge = 0
+	edge := int32(a.Edge)
 	rtt := w.edgeRTT(m.host, edge)
 	f := edgeFlow{
 		conn: conn{edge: edge, win: initialWindow}, req: int32(a.Req),
 		piece: int32(a.First), end: int32(a.First + a.Count), stop: int32(a.First + a.Count),
-		ready: w.quantaFrom(3 * rtt), rtt: float32(rtt.Seconds()),
+		ready: w.q + w.quanta(3*rtt), rtt: float32(rtt.Seconds()),
 	}
 	for i, c := range m.idle {
-		if c.edge == edge {
-			f.conn, f.ready = c, w.quantaFrom(rtt)
+		if c.edge == edge && !a.Fresh {
+			f.conn, f.ready = c, w.q+w.quanta(rtt)
+			if w.q-c.last > w.quanta(idleReset) {
+				f.win = initialWindow
+			}
 			m.idle = append(m.idle[:i], m.idle[i+1:]...)
 			break
 		}
 	}
-	f.last = w.q
-	m.edge = append(m.edge, f)
-	if w.edges[edge].Admits > 0 {
-		s.waiting = append(s.waiting, waitingReq{member: id, req: f.req, run: m.runs})
-	} else {
-		m.edge[len(m.edge)-1].admitted = true
-	}
+	w.submit(s, m, id, f)
 }
-
-// quantaFrom is the quantum in which d from now has gone by.
-func (w *world) quantaFrom(d time.Duration) int32 { return w.q + w.quanta(d) }
 
 func (w *world) trimEdge(s *shard, m *member, a fetch.TrimEdge) {
 	for i := range m.edge {
@@ -221,22 +220,8 @@ func (w *world) trimEdge(s *shard, m *member, a fetch.TrimEdge) {
 		f.end = min(f.end, max(int32(a.End), f.piece))
 		if int32(a.End) <= f.piece {
 			w.endEdge(s, m, i)
-			w.edgeEnds(m, w.now, int32(a.Req), true, 0)
+			w.edgeEnds(m, int32(a.Req), true, 0)
 		}
 		return
-	}
-}
-
-// endEdge takes request i off m; its connection is kept if the answer was read
-// to its end.
-func (w *world) endEdge(s *shard, m *member, i int) {
-	f := m.edge[i]
-	m.edge = append(m.edge[:i], m.edge[i+1:]...)
-	if f.admitted && w.edges[f.edge].Admits > 0 {
-		s.left[f.edge]++
-	}
-	if f.piece >= f.stop {
-		f.last = w.q
-		m.idle = append(m.idle, f.conn)
 	}
 }

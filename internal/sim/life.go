@@ -58,20 +58,21 @@ func (w *world) handle(e event) {
 	switch e.kind {
 	case evArrive:
 		w.arrive(e.a)
-		return
 	case evHold:
 		w.hold(e.a)
-		return
 	case evOnline:
 		w.wake(e.a)
-		return
 	case evOffline:
 		w.sleep(e.a)
-		return
 	case evWipe:
 		w.wipe()
-		return
+	default:
+		w.concern(e)
 	}
+}
+
+// concern handles what is about a member, unless that life of it is over.
+func (w *world) concern(e event) {
 	m := &w.members[e.a]
 	if e.runA != anyRun && e.runA != m.runs {
 		return
@@ -91,6 +92,7 @@ func (w *world) handle(e event) {
 		if p := &w.members[e.b]; e.runB == p.runs {
 			w.connect(e.a, e.b)
 		}
+	default:
 	}
 }
 
@@ -151,26 +153,28 @@ func (w *world) appear(id int32, st state) {
 		return
 	}
 	w.active++
-	s := w.shardOf(m.host)
-	s.active = append(s.active, id)
+	if s := w.shardOf(m.host); !m.listed {
+		m.listed = true
+		s.active = append(s.active, id)
+	}
 }
 
 // vanish ends the life of a member: links, control and requests know it no more.
 func (w *world) vanish(id int32) {
 	m := &w.members[id]
 	h := &w.hosts[m.host]
-	s := w.shardOf(m.host)
+	if m.state == fetching {
+		w.outcomes[id].Peers = m.nlinks
+	}
 	for slot := range m.links {
 		if l := &m.links[slot]; l.peer >= 0 {
 			p := &w.members[l.peer]
 			p.part(l.back)
-			w.unlink(w.shardOf(p.host), p, l.back)
-			w.unlink(s, m, int32(slot))
+			w.unlink(p, l.back)
+			w.unlink(m, int32(slot))
 		}
 	}
-	for len(m.edge) > 0 {
-		w.endEdge(s, m, 0)
-	}
+	w.hangUp(m)
 	if m.joined {
 		w.control.leave(w, id)
 	}
@@ -180,7 +184,7 @@ func (w *world) vanish(id int32) {
 		w.active--
 	}
 	m.state, m.joined, m.plan = absent, false, nil
-	m.links, m.unused, m.idle, m.told = nil, nil, nil, nil
+	m.links, m.unused, m.told, m.cancelled = nil, nil, nil, nil
 	m.runs++
 	h.members = slices.DeleteFunc(h.members, func(o int32) bool { return o == id })
 	if len(h.members) == 0 {
@@ -194,8 +198,7 @@ func (w *world) begin(id int32) {
 	o := &w.objects[m.object]
 	w.appear(id, starting)
 	w.outcomes[id].Started = true
-	const edge = 0
-	rtt := w.edgeRTT(m.host, edge)
+	rtt := w.edgeRTT(m.host, 0)
 	if m.have.Len() == 0 {
 		m.have, m.bad = manifest.NewBitfield(o.n), manifest.NewBitfield(o.n)
 	}
@@ -204,15 +207,10 @@ func (w *world) begin(id int32) {
 		if !w.cfg.Alone {
 			ready += min((planTrips-firstByteTrips)*rtt, time.Duration(float64(o.size)/pauseRate*float64(time.Second)))
 		}
-		f := edgeFlow{
-			conn: conn{edge: edge, win: initialWindow}, end: int32(o.n), stop: int32(o.n),
-			ready: w.quantaFrom(ready), rtt: float32(rtt.Seconds()), admitted: w.edges[edge].Admits == 0,
-		}
-		m.edge = append(m.edge, f)
-		if !f.admitted {
-			s := w.shardOf(m.host)
-			s.waiting = append(s.waiting, waitingReq{member: id, run: m.runs})
-		}
+		w.submit(w.shardOf(m.host), m, id, edgeFlow{
+			conn: conn{win: initialWindow}, end: int32(o.n), stop: int32(o.n),
+			ready: w.q + w.quanta(ready), rtt: float32(rtt.Seconds()),
+		})
 	}
 	w.cal.add(event{at: w.now + planTrips*rtt, kind: evPlan, a: id, runA: m.runs})
 }
@@ -249,12 +247,15 @@ func (w *world) loginDelay(m *member) time.Duration {
 func (w *world) finish(id int32) {
 	m := &w.members[id]
 	d := &w.cfg.Downloads[id]
-	w.account(id)
+	if m.plan != nil {
+		w.act(w.shardOf(m.host), m, id) // withdraws what is asked for twice
+	}
 	o := &w.outcomes[id]
-	o.Done, o.Took = true, m.doneAt-d.At
+	o.Done, o.Took, o.Peers = true, m.doneAt-d.At, m.nlinks
 	w.pending--
 	w.tally.completed++
-	m.plan, m.edge = nil, w.dropEdge(m)
+	m.plan = nil
+	w.hangUp(m)
 	m.until = m.doneAt + d.Linger
 	if !w.hosts[m.host].uploads || m.until <= w.now+w.dt {
 		w.vanish(id)
@@ -269,21 +270,13 @@ func (w *world) finish(id int32) {
 	}
 }
 
-func (w *world) dropEdge(m *member) []edgeFlow {
+// hangUp ends what a member has to do with edges.
+func (w *world) hangUp(m *member) {
 	s := w.shardOf(m.host)
 	for len(m.edge) > 0 {
 		w.endEdge(s, m, 0)
 	}
-	m.idle = nil
-	return nil
-}
-
-// account brings the outcome of a download up to date.
-func (w *world) account(id int32) {
-	m := &w.members[id]
-	o := &w.outcomes[id]
-	o.Peers = m.nlinks
-	o.Wasted = m.received - o.FromEdge - o.FromPeers
+	m.edge, m.idle = nil, nil
 }
 
 // leave is the end of a member's stay.
@@ -294,7 +287,6 @@ func (w *world) leave(id int32) {
 	whole := m.count == w.objects[m.object].n
 	if d < len(w.cfg.Downloads) && w.outcomes[d].Started && !whole {
 		w.pending--
-		w.account(id)
 	}
 	if i := slices.Index(h.waiting, id); i >= 0 {
 		h.waiting = slices.Delete(h.waiting, i, i+1)
@@ -331,9 +323,6 @@ func (w *world) sleep(host int32) {
 	h := &w.hosts[host]
 	h.online, h.session = false, false
 	for _, id := range slices.Clone(h.members) {
-		if int(id) < len(w.outcomes) && w.members[id].state != seeding {
-			w.account(id)
-		}
 		w.vanish(id)
 		h.waiting = append(h.waiting, id)
 	}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/control/directory"
@@ -62,7 +63,7 @@ func (w *world) connect(a, b int32) {
 	}
 	trip := w.rtt(ma.host, mb.host)
 	l := link{
-		peer: b, delay: w.quanta(trip / 2), trip: w.quanta(trip), rtt: float32(trip.Seconds()), granted: -1, win: initialWindow, last: w.q,
+		peer: b, delay: w.quanta(trip / 2), trip: w.quanta(trip), rtt: float32(trip.Seconds()), win: initialWindow, last: w.q,
 	}
 	sa := ma.slot()
 	sb := mb.slot()
@@ -101,18 +102,17 @@ func (m *member) slot() int32 {
 
 // unlink frees a slot with the requests that wait there. The other end is the
 // caller's business.
-func (w *world) unlink(s *shard, m *member, slot int32) {
+func (w *world) unlink(m *member, slot int32) {
 	l := &m.links[slot]
-	if l.head != 0 {
-		w.hosts[m.host].queue.leaveSlot(w, m, slot)
-	}
-	for l.head != 0 {
-		w.removeReq(s, l, 0, l.head)
+	h := &w.hosts[m.host]
+	if l.up != nil {
+		h.out.alloc.Drop(w.now, &l.up.Requester, nil)
+		h.out.sending = slices.DeleteFunc(h.out.sending, func(r *requester) bool { return r == l.up })
 	}
 	*l = link{peer: -1}
 	m.unused = append(m.unused, slot)
 	m.nlinks--
-	w.hosts[m.host].links--
+	h.links--
 }
 
 // settle is the end of a quantum: what the shards have found out together.

@@ -18,9 +18,9 @@ const (
 
 // flow is a link on which a host sends in this quantum.
 type flow struct {
-	member, slot int32
-	dst          int32 // host
-	cap          float64
+	r   *requester
+	dst int32 // host
+	cap float64
 }
 
 // sender is a host that sends, with its flows.
@@ -153,7 +153,7 @@ func (w *world) upOf(s *shard, sd sender) float64 {
 	for _, f := range s.flows[sd.from:sd.to] {
 		s.offers = append(s.offers, min(f.cap, w.downLevel[f.dst]))
 	}
-	return level(h.up+h.upSpare/w.sec, s.offers)
+	return level(h.up+h.out.spare/w.sec, s.offers)
 }
 
 func (w *world) downPass(s *shard) {
@@ -164,19 +164,21 @@ func (w *world) downPass(s *shard) {
 		}
 		s.offers = s.offers[:0]
 		for k := range in {
-			from := math.Inf(1)
-			if in[k].src >= 0 {
-				from = w.upLevel[in[k].src]
-			} else {
-				from = w.edges[-1-in[k].src].level
-			}
-			s.offers = append(s.offers, min(in[k].cap, from))
+			s.offers = append(s.offers, min(in[k].cap, w.offer(in[k].src)))
 		}
 		h := &w.hosts[s.first+i]
-		l := level(h.down+h.downLost/w.sec, s.offers)
+		l := level(h.down+h.downSpare/w.sec, s.offers)
 		s.changed = s.changed || differs(l, w.downLevel[s.first+i])
 		w.downLevel[s.first+i] = l
 	}
+}
+
+// offer is the level at the source of a flow.
+func (w *world) offer(src int32) float64 {
+	if src < 0 {
+		return w.edges[-1-src].level
+	}
+	return w.upLevel[src]
 }
 
 // edgePass fits the levels of the edges and reports whether one has changed.

@@ -17,11 +17,10 @@ const (
 type shard struct {
 	first, end int // hosts
 	index      int
-	active     []int32 // members that download
-	busy       []int32 // hosts that have requests to answer
-	reqs       []request
-	freeReq    int32
-	later      []delayed // answers that are on their way
+	active     []int32        // members that download
+	busy       []int32        // hosts that have requests to answer
+	soon       [horizon][]ask // on their way, by the quantum in which they arrive
+	refusals   []refusal
 
 	asks [][]ask  // to the members of each shard: requests and what else links carry
 	data [][]news // to the same: what was sent
@@ -63,7 +62,6 @@ func (w *world) makeShards() {
 		s.index, s.first, s.end = i, min(i*w.per, len(w.hosts)), min((i+1)*w.per, len(w.hosts))
 		s.asks, s.data, s.in = make([][]ask, n), make([][]news, n), make([][]inflow, n)
 		s.inStart = make([]int32, s.end-s.first+1)
-		s.reqs = make([]request, 1) // 0 is nobody's
 		s.left, s.cdnSpare = make([]int, len(w.edges)), make([]float64, len(w.edges))
 	}
 }
@@ -86,20 +84,4 @@ func (w *world) each(f func(*shard)) {
 		})
 	}
 	wg.Wait()
-}
-
-// newReq takes a request from the slab.
-func (s *shard) newReq(r request) int32 {
-	if i := s.freeReq; i != 0 {
-		s.freeReq = s.reqs[i].next
-		s.reqs[i] = r
-		return i
-	}
-	s.reqs = append(s.reqs, r)
-	return int32(len(s.reqs) - 1)
-}
-
-func (s *shard) release(i int32) {
-	s.reqs[i].next = s.freeReq
-	s.freeReq = i
 }

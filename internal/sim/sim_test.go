@@ -66,7 +66,7 @@ func TestFlashCrowd(t *testing.T) {
 	}{
 		{"symmetric links, slow edge", 16, 32 << 20, 20, 20, 20, 1.25, 1.5, 0.9},
 		{"slow uplinks", 16, 32 << 20, 5, 40, 40, 1.15, 6.5, 0.6},
-		{"fast edge", 12, 250e6, 50, 50, 10000, 1.05, 2, 0.85},
+		{"fast edge", 12, 250e6, 50, 50, 10000, 1.05, 1.5, 0.85},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := mustRun(t, crowd(tc.n, tc.size, tc.up, tc.down, tc.edge))

@@ -134,8 +134,10 @@ func (t *tally) halve() {
 // result sums up.
 func (w *world) result(complete bool) *Result {
 	for id := range w.outcomes {
-		if m := &w.members[id]; m.state == starting || m.state == fetching {
-			w.account(int32(id))
+		m, o := &w.members[id], &w.outcomes[id]
+		o.Wasted = m.received - o.FromEdge - o.FromPeers
+		if m.state == fetching {
+			o.Peers = m.nlinks
 		}
 	}
 	if t := &w.tally; w.now > t.next-t.every {

@@ -57,10 +57,8 @@ type host struct {
 	members  []int32 // that are in a swarm or on their way into one
 	waiting  []int32 // members that begin when the host is online again
 
-	busy     bool    // in its shard's list
-	queue    queue   // requests of others
-	upSpare  float64 // bytes that requests which ended early have left over
-	downLost float64 // the same on the downlink
+	out       uplink
+	downSpare float64 // bytes that flows which ended early have left over
 }
 
 // object is what is downloaded, with its pieces.
@@ -90,6 +88,7 @@ type member struct {
 	host, object int32
 	state        state
 	joined       bool // control has been told
+	listed       bool // in the list of its shard
 	due          bool // something happened that the plan is to answer
 	nextTick     int32
 	plan         *fetch.Plan
@@ -107,7 +106,8 @@ type member struct {
 	received     int64         // every byte that came
 	doneAt       time.Duration // exact, within the quantum
 	until        time.Duration // of its stay as a seed
-	told         []introduced  // peers that control has named lately
+	cancelled    []cancelled
+	told         []introduced // peers that control has named lately
 }
 
 // entry is a piece that a member has, and since which quantum.
@@ -125,22 +125,10 @@ type link struct {
 	trip   int32 // quanta that a request takes until its answer begins
 	rtt    float32
 
-	head, tail int32 // requests of the peer, in the shard's slab; 0: none
-	granted    int32 // quantum in which its turn began, −1: none
-	inTurn     float32
-	win        float32 // congestion window, bytes
-	last       int32   // quantum in which something was sent
-}
-
-// request is one that waits at an uploader, or is being answered.
-type request struct {
-	piece  int32
-	ready  int32 // quantum from which it can be answered
-	cancel int32 // quantum in which the answer ends, 0: it is wanted
-	next   int32
-	sent   float64
-	told   int32 // bytes the receiver was told of
-	toldAt int32
+	had  int32      // verified bytes had from the peer, until up is there
+	last int32      // quantum in which something was sent
+	win  float32    // congestion window, bytes
+	up   *requester // the peer as one that asks, nil until it does
 }
 
 // conn is a connection to an edge.
@@ -161,7 +149,6 @@ type edgeFlow struct {
 	admitted   bool
 	rtt        float32
 	told       int32
-	rate       float64
 }
 
 // edgeServer is an edge with what is on its uplink.
@@ -170,7 +157,8 @@ type edgeServer struct {
 	rate    float64 // payload bytes per second now, +Inf: no limit
 	level   float64
 	spare   float64
-	running int
+	running int // requests admitted
+	waiting int
 	offers  []float64
 }
 
@@ -234,7 +222,7 @@ func (w *world) rtt(a, b int32) time.Duration {
 }
 
 // edgeRTT is the round trip between a host and an edge.
-func (w *world) edgeRTT(h int32, e int) time.Duration {
+func (w *world) edgeRTT(h, e int32) time.Duration {
 	return w.edges[e].RTT + 2*w.hosts[h].delay
 }
 

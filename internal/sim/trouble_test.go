@@ -1,0 +1,186 @@
+package sim
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+// sums adds up where the bytes of all downloads came from.
+func sums(r *Result) (edge, peers, wasted int64) {
+	for _, o := range r.Outcomes {
+		edge += o.FromEdge
+		peers += o.FromPeers
+		wasted += o.Wasted
+	}
+	return edge, peers, wasted
+}
+
+// TestBadPeers: with every tenth host of a kind that does harm, nothing wrong is
+// ever stored or passed on, and nobody is held up much.
+func TestBadPeers(t *testing.T) {
+	good := last(t, mustRun(t, crowd(40, 16<<20, 10, 40, 100)))
+	for name, conduct := range map[string]Conduct{"poisoner": Poisoner, "liar": Liar, "staller": Staller} {
+		t.Run(name, func(t *testing.T) {
+			c := crowd(40, 16<<20, 10, 40, 100)
+			for i := 3; i < 40; i += 10 {
+				c.Hosts[i].Conduct = conduct
+			}
+			r := mustRun(t, c)
+			took := last(t, r)
+			_, peers, wasted := sums(r)
+			t.Logf("%v against %v, %d bytes wasted of %d from peers", took, good, wasted, peers)
+			if r.Polluted != 0 {
+				t.Errorf("%d bytes polluted", r.Polluted)
+			}
+			if took > good*3/2 {
+				t.Errorf("the last took %v, without bad peers %v", took, good)
+			}
+			if conduct == Poisoner && wasted == 0 {
+				t.Error("the poisoners sent nothing")
+			}
+		})
+	}
+}
+
+// TestPollutionWouldShow: pieces that are not checked are counted and carry on to
+// others, so that a count of 0 means something.
+func TestPollutionWouldShow(t *testing.T) {
+	c, err := withDefaults(crowd(1, 1<<20, 10, 10, 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(c)
+	w.happen()
+	m, s := &w.members[0], &w.shards[0]
+	w.store(s, m, 0, 2, true, 0)
+	if r := w.result(true); r.Polluted != 64<<10 || !m.bad.Has(2) {
+		t.Errorf("%d bytes polluted, known as bad: %v", r.Polluted, m.bad.Has(2))
+	}
+}
+
+func TestControlAway(t *testing.T) {
+	c := crowd(10, 8<<20, 10, 40, 0)
+	c.Control.Outages = []Span{{0, time.Hour}}
+	r := mustRun(t, c)
+	last(t, r)
+	if _, peers, _ := sums(r); peers != 0 {
+		t.Errorf("%d bytes from peers that nobody has named", peers)
+	}
+	// Links that exist go on: the swarm is together after a second.
+	c.Control.Outages[0].From = time.Second
+	c.Edges[0].Rate = 20 * mbit
+	r = mustRun(t, c)
+	last(t, r)
+	if edge, peers, _ := sums(r); peers < 2*edge {
+		t.Errorf("%d bytes from peers, %d from the edge", peers, edge)
+	}
+}
+
+// TestWipe: who comes after the directory was lost meets those who were there
+// before, once they have announced themselves again.
+func TestWipe(t *testing.T) {
+	c := crowd(2, 16<<20, 20, 20, 20)
+	c.Downloads[0].Linger = time.Hour
+	c.Downloads[1].At = 3 * time.Minute
+	c.Control.Refresh = 30 * time.Second
+	c.Control.Wipes = []time.Duration{2 * time.Minute}
+	r := mustRun(t, c)
+	last(t, r)
+	if o := r.Outcomes[1]; o.FromPeers < 4<<20 {
+		t.Errorf("%d bytes from the seed", o.FromPeers)
+	}
+}
+
+// TestNATs: two symmetric NATs never link.
+func TestNATs(t *testing.T) {
+	c := crowd(2, 8<<20, 20, 20, 20)
+	for i := range c.Hosts {
+		c.Hosts[i].NAT, c.Hosts[i].TCP = wire.NATSymmetric, false
+	}
+	r := mustRun(t, c)
+	last(t, r)
+	if _, peers, _ := sums(r); peers != 0 || r.Outcomes[0].Peers != 0 {
+		t.Errorf("%d bytes from peers out of reach", peers)
+	}
+}
+
+// TestOffline: a host that goes to sleep goes on where it was, and shares again
+// what it had.
+func TestOffline(t *testing.T) {
+	c := crowd(2, 16<<20, 20, 20, 20)
+	c.Hosts[0].Online = []Span{{0, 3 * time.Second}, {time.Minute, 2 * time.Minute}}
+	c.Downloads[0].Linger = time.Hour
+	c.Downloads[1].At = 80 * time.Second
+	c.Edges[0].Rate = 10 * mbit
+	r := mustRun(t, c)
+	last(t, r)
+	a, b := r.Outcomes[0], r.Outcomes[1]
+	if a.Took < time.Minute || a.Took > 72*time.Second || a.FromEdge != 16<<20 || a.Wasted > 256<<10 {
+		t.Errorf("the sleeper: %+v", a)
+	}
+	if b.FromPeers == 0 {
+		t.Errorf("the seed gave nothing: %+v", b)
+	}
+}
+
+// TestLeaves: who gives up is not waited for, and is not done.
+func TestLeaves(t *testing.T) {
+	c := crowd(2, 16<<20, 20, 20, 10)
+	c.Downloads[0].Leave = 2 * time.Second
+	r := mustRun(t, c)
+	if o := r.Outcomes[0]; o.Done || !o.Started || o.FromEdge+o.FromPeers == 0 {
+		t.Errorf("the one who left: %+v", o)
+	}
+	if o := r.Outcomes[1]; !o.Done || o.FromEdge+o.FromPeers != 16<<20 {
+		t.Errorf("the one who stayed: %+v", o)
+	}
+}
+
+// TestTwoObjects: what a host downloads at once shares its links.
+func TestTwoObjects(t *testing.T) {
+	c := crowd(1, 10e6, 20, 20, 0)
+	c.Alone = true
+	c.Objects = append(c.Objects, Object{Name: "p", Size: 10e6})
+	c.Downloads = append(c.Downloads, Download{Host: 0, Object: 1})
+	r := mustRun(t, c)
+	for _, o := range r.Outcomes {
+		within(t, "took", o.Took.Seconds(), 20e6/(20*mbit), 0.01)
+	}
+}
+
+// TestAdmission: an edge that is full refuses, and everybody is served in the end.
+func TestAdmission(t *testing.T) {
+	c := crowd(40, 8<<20, 10, 40, 100)
+	c.Edges[0].Admits = 10
+	r := mustRun(t, c)
+	t.Logf("the last took %v, %.2f copies", last(t, r), r.Copies[0])
+	c.Alone = true
+	alone := mustRun(t, c)
+	within(t, "alone", last(t, alone).Seconds(), 40*(8<<20)/(100*mbit), 0.35)
+}
+
+// TestAblations: without a part of the policy things get worse in the way that
+// theory says.
+func TestAblations(t *testing.T) {
+	c := crowd(120, 8<<20, 20, 40, 40)
+	for i := range c.Hosts {
+		c.Hosts[i].Place.AS = uint32(1 + i/40)
+	}
+	near := func(r *Result) float64 {
+		var same int64
+		for _, o := range r.Outcomes {
+			same += o.SameAS
+		}
+		_, peers, _ := sums(r)
+		return float64(same) / float64(peers)
+	}
+	with := near(mustRun(t, c))
+	c.Ablate.Locality = true
+	without := near(mustRun(t, c))
+	t.Logf("%.2f of what peers give stays in the network, %.2f without locality", with, without)
+	if with < without+0.1 {
+		t.Errorf("locality makes %.2f of %.2f", with, without)
+	}
+}
