@@ -51,6 +51,8 @@ type Config struct {
 	Control []string
 	// Mirrors are base URLs of servers that serve the same paths.
 	Mirrors []string
+	// MaxRequests bounds the responses with objects that run at once; 0 is no bound.
+	MaxRequests int
 	// MaxCache bounds the cache of a URL origin, in bytes; 0 is the cache's default.
 	MaxCache int64
 	// Policy says who may share the objects.
@@ -84,6 +86,7 @@ type Edge struct {
 	public    *url.URL                    // from PublicURL, nil when not given
 	signer    *signer
 	wellKnown []byte
+	admission *admission // nil without a bound
 }
 
 // New opens the origin and loads or makes the key.
@@ -95,6 +98,9 @@ func New(cfg Config) (*Edge, error) {
 		cfg.Now = time.Now
 	}
 	e := &Edge{cfg: cfg, log: cfg.Logger, health: func() error { return nil }}
+	if cfg.MaxRequests > 0 {
+		e.admission = newAdmission(cfg.MaxRequests, cfg.Now)
+	}
 	if err := e.setPublic(); err != nil {
 		return nil, err
 	}

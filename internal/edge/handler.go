@@ -52,7 +52,7 @@ func (e *Edge) serveObject(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if e.cfg.SignedURLs == nil {
-		e.source.ServeHTTP(w, r)
+		e.serveAdmitted(w, r)
 		return
 	}
 	plain, err := e.cfg.SignedURLs.Verify(e.absolute(r), e.cfg.Now())
@@ -65,7 +65,7 @@ func (e *Edge) serveObject(w http.ResponseWriter, r *http.Request) {
 	u := *r.URL
 	u.RawQuery, u.ForceQuery = plain.RawQuery, plain.ForceQuery
 	inner.URL, inner.RequestURI = &u, u.RequestURI()
-	e.source.ServeHTTP(w, &inner)
+	e.serveAdmitted(w, &inner)
 }
 
 // absolute is the URL the client used.
