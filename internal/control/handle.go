@@ -25,6 +25,8 @@ func (s *session) handle(m *wire.Message) error {
 		s.leave(m.Leave.Object)
 	case wire.MsgReport:
 		s.report(m.Report)
+	case wire.MsgLinks:
+		s.links(m.Links)
 	case wire.MsgBlame:
 		s.blame(m.Blame)
 	case wire.MsgLogin:
@@ -35,7 +37,7 @@ func (s *session) handle(m *wire.Message) error {
 
 func (s *session) update(u *wire.Update) {
 	before := s.peer.Facts()
-	f := &directory.Facts{Uploads: u.Uploads, Uplink: u.Uplink}
+	f := &directory.Facts{Uploads: u.Uploads, Uplink: wire.RoundUplink(u.Uplink), Load: min(max(u.Load, 0), 100)}
 	f.Addrs, f.TCP = cleanAddrs(u.Addrs, s.addr.Addr())
 	switch u.NAT {
 	case wire.NATOpen, wire.NATCone, wire.NATSymmetric, wire.NATBlocked:
@@ -120,7 +122,7 @@ func (s *session) find(f *wire.Find) error {
 
 func (s *session) query(o manifest.ObjectID, want int, except []wire.Key, now time.Time) directory.Query {
 	return directory.Query{Want: want, Except: except, Now: now, Allow: func(m *directory.Member) bool {
-		return !s.pairs.recent(pair{m.Peer.Key, o}, now)
+		return s.pairs.may(pair{m.Peer.Key, o}, now)
 	}}
 }
 
@@ -164,6 +166,7 @@ func describe(of, to *session, seed bool) wire.Candidate {
 	return wire.Candidate{
 		Key: of.peer.Key, Addrs: visibleAddrs(f.Addrs, of.addr.Addr(), to.addr.Addr()),
 		NAT: f.NAT, Uploads: f.Uploads, Seed: seed, Uplink: f.Uplink,
+		Near: directory.TierOf(of.peer.Place, to.peer.Place).Near(),
 	}
 }
 
@@ -198,6 +201,27 @@ func (s *session) report(r *wire.Report) {
 	})
 	if err != nil {
 		late(err)
+	}
+}
+
+// links learns from what became of the pairs that control has made, each of them
+// once.
+func (s *session) links(l *wire.Links) {
+	now := s.c.cfg.Now()
+	if now.Sub(s.linksAt) < linksEvery {
+		return
+	}
+	s.linksAt = now
+	for made, keys := range map[bool][]wire.Key{true: l.Made, false: l.Failed} {
+		for _, k := range keys {
+			t := s.c.sessionFor(k)
+			if !s.pairs.settle(pair{k, l.Object}, made) || t == nil {
+				continue
+			}
+			if s.c.dir.Learn(s.peer, t.peer, made, now) {
+				s.c.counters.links.Add(1)
+			}
+		}
 	}
 }
 

@@ -168,6 +168,55 @@ func TestBlameQuarantines(t *testing.T) {
 	}
 }
 
+// What became of pairs is heard of those that control has made, once, and not
+// too often; a pair that failed is not made again soon.
+func TestLinks(t *testing.T) {
+	n := start(t, Config{})
+	publisher := newKey(t)
+	object := manifest.ObjectID{9}
+	client := func(i int) *client {
+		addr := fmt.Sprintf("203.0.%d.1", i)
+		c := dial(t, n, addr).login()
+		c.update(addr + ":4000")
+		return c
+	}
+	a, b := client(1), client(2)
+	a.join(publisher, object, 40)
+	got := b.join(publisher, object, 40).Peers
+	if len(got) != 1 || got[0].Near != 0 {
+		t.Fatalf("candidates %+v", got)
+	}
+	failed := wire.Message{Type: wire.MsgLinks, Links: &wire.Links{Object: object, Failed: []wire.Key{public(a.session)}}}
+	counted := func(want int64) {
+		t.Helper()
+		eventually(t, "outcomes are counted", func() bool { return n.counters.links.Load() == want })
+	}
+	handled := func(want int64) {
+		t.Helper()
+		eventually(t, "messages are read", func() bool { return n.counters.messages.Load() == want })
+	}
+	before := n.counters.messages.Load()
+	stranger := client(3)
+	stranger.send(failed)
+	handled(before + 2)
+	counted(0)
+	b.send(failed)
+	counted(1)
+	n.ahead.Add(int64(2 * linksEvery))
+	b.send(failed)
+	find := wire.Message{Type: wire.MsgFind, Find: &wire.Find{Object: object, Want: 40}}
+	b.send(find)
+	if again := b.want(wire.MsgPeers).Peers.Peers; len(again) != 0 {
+		t.Errorf("handed out again: %+v", again)
+	}
+	counted(1)
+	n.ahead.Add(int64(failedAgain))
+	b.send(find)
+	if again := b.want(wire.MsgPeers).Peers.Peers; len(again) != 1 {
+		t.Error("not handed out later either")
+	}
+}
+
 // The number of addresses that one installation learns is bounded.
 func TestHarvest(t *testing.T) {
 	n := start(t, Config{})

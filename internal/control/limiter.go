@@ -128,14 +128,20 @@ type pair struct {
 // pairs remembers whom a session was brought together with, up to maxPairs.
 type pairs struct {
 	mu sync.Mutex
-	m  map[pair]time.Time
+	m  map[pair]*meeting
+}
+
+// meeting is when two were brought together, and what became of it.
+type meeting struct {
+	at              time.Time
+	settled, failed bool
 }
 
 func (p *pairs) add(x pair, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.m == nil {
-		p.m = map[pair]time.Time{}
+		p.m = map[pair]*meeting{}
 	}
 	if _, ok := p.m[x]; !ok && len(p.m) >= maxPairs {
 		for old := range p.m { // any: which one is of no weight
@@ -143,22 +149,42 @@ func (p *pairs) add(x pair, now time.Time) {
 			break
 		}
 	}
-	p.m[x] = now
+	p.m[x] = &meeting{at: now}
 }
 
 func (p *pairs) has(x pair) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, ok := p.m[x]
-	return ok
+	return p.m[x] != nil
 }
 
-// recent reports whether the two were told of each other just now.
-func (p *pairs) recent(x pair, now time.Time) bool {
+// settle records what became of a pair and reports whether it is one, and was
+// not settled before.
+func (p *pairs) settle(x pair, made bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at, ok := p.m[x]
-	return ok && now.Sub(at) < pairAgain
+	m := p.m[x]
+	if m == nil || m.settled {
+		return false
+	}
+	m.settled, m.failed = true, !made
+	return true
+}
+
+// may reports whether the two may be told of each other now: not when they just
+// were, nor soon after it was in vain.
+func (p *pairs) may(x pair, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.m[x]
+	switch {
+	case m == nil:
+		return true
+	case m.failed:
+		return now.Sub(m.at) >= failedAgain
+	default:
+		return now.Sub(m.at) >= pairAgain
+	}
 }
 
 // blames counts the distinct reporters that found fault with a peer.

@@ -26,6 +26,10 @@ const (
 	newAddrs = 100
 	// pairAgain is how soon the same pair is told of each other again.
 	pairAgain = 2 * time.Second
+	// failedAgain is the same for a pair that could not link, linksEvery how often
+	// one session is heard on what became of its pairs.
+	failedAgain = 2 * time.Minute
+	linksEvery  = 5 * time.Second
 	// maxPairs is how many partners a session remembers: those it may blame.
 	maxPairs = 512
 	// maxBlames is how many blames are counted of one session.

@@ -44,8 +44,9 @@ type session struct {
 	reason string
 
 	// Of the reading goroutine alone.
-	swarms map[manifest.ObjectID]membership
-	blames int
+	swarms  map[manifest.ObjectID]membership
+	blames  int
+	linksAt time.Time // of the last outcomes that were taken
 }
 
 // membership is a swarm the session is in.

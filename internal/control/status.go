@@ -17,6 +17,7 @@ type counters struct {
 	handouts, candidates   atomic.Int64
 	grants, grantsRefused  atomic.Int64
 	reportsRefused, blamed atomic.Int64
+	links                  atomic.Int64
 	expired                atomic.Int64
 }
 
@@ -43,6 +44,7 @@ type Status struct {
 	Grants         int64 `json:"grants"`
 	GrantsRefused  int64 `json:"grants_refused"`
 	ReportsRefused int64 `json:"reports_refused"`
+	Links          int64 `json:"links"` // outcomes of pairs that counted
 	Blames         int64 `json:"blames"`
 	STUNAnswers    int64 `json:"stun_answers"`
 
@@ -61,7 +63,7 @@ func (c *Control) Status(ctx context.Context) (Status, error) {
 		Messages: n.messages.Load(), BadMessages: n.bad.Load(),
 		Handouts: n.handouts.Load(), Candidates: n.candidates.Load(), Expired: n.expired.Load(),
 		Grants: n.grants.Load(), GrantsRefused: n.grantsRefused.Load(),
-		ReportsRefused: n.reportsRefused.Load(), Blames: n.blamed.Load(), STUNAnswers: c.stun.answered.Load(),
+		ReportsRefused: n.reportsRefused.Load(), Links: n.links.Load(), Blames: n.blamed.Load(), STUNAnswers: c.stun.answered.Load(),
 	}
 	c.mu.Lock()
 	s.Sessions = len(c.sessions)

@@ -44,7 +44,7 @@ func (k *Key) UnmarshalText(b []byte) error {
 // pointers is set. Fields and types not known are ignored.
 //
 // From control: challenge, welcome, peers, ack, error.
-// From the client: login, update, join, leave, find, report, blame.
+// From the client: login, update, join, leave, find, links, report, blame.
 type Message struct {
 	Type string `json:"type"`
 
@@ -60,6 +60,7 @@ type Message struct {
 	Leave  *Leave  `json:"leave,omitempty"`
 	Find   *Find   `json:"find,omitempty"`
 	Report *Report `json:"report,omitempty"`
+	Links  *Links  `json:"links,omitempty"`
 	Blame  *Blame  `json:"blame,omitempty"`
 }
 
@@ -76,6 +77,7 @@ const (
 	MsgLeave     = "leave"
 	MsgFind      = "find"
 	MsgReport    = "report"
+	MsgLinks     = "links"
 	MsgBlame     = "blame"
 )
 
@@ -137,7 +139,8 @@ type Update struct {
 	Addrs   []Addr `json:"addrs"`
 	NAT     NAT    `json:"nat,omitempty"`
 	Uploads bool   `json:"uploads"`
-	Uplink  uint32 `json:"uplink,omitempty"` // spare uplink, kbit/s; 0 = not known
+	Uplink  uint32 `json:"uplink,omitempty"` // kbit/s, see [RoundUplink]; 0 = not known
+	Load    int    `json:"load,omitempty"`   // percentage of it in use
 }
 
 // Join enters a swarm, or renews the membership. Control answers with Peers.
@@ -176,9 +179,9 @@ type Candidate struct {
 	Addrs   []Addr `json:"addrs"`
 	NAT     NAT    `json:"nat,omitempty"`
 	Uploads bool   `json:"uploads"`
-	Seed    bool   `json:"seed,omitempty"` // has the whole object
-	Uplink  uint32 `json:"uplink,omitempty"`
-	Near    uint8  `json:"near,omitempty"` // how near it is to the receiver: 0 (or not known) … Nearest
+	Seed    bool   `json:"seed,omitempty"`   // has the whole object
+	Uplink  uint32 `json:"uplink,omitempty"` // kbit/s, see [RoundUplink]
+	Near    uint8  `json:"near,omitempty"`   // how near it is to the receiver: 0 (or not known) … Nearest
 }
 
 // Values of [Candidate.Near]; the greater is the nearer.
@@ -204,6 +207,14 @@ const (
 	P2PLAN         P2P = "lan"
 	P2POff         P2P = "off"
 )
+
+// Links tells which of the candidates that control has named could be linked to,
+// and which could not, each of them once.
+type Links struct {
+	Object manifest.ObjectID `json:"object"`
+	Made   []Key             `json:"made,omitempty"`
+	Failed []Key             `json:"failed,omitempty"`
+}
 
 // Report accounts for one download. It is sent until acknowledged; control
 // counts each ID once.
@@ -303,7 +314,7 @@ func (m *Message) check() error {
 		MsgChallenge: m.Challenge != nil, MsgWelcome: m.Welcome != nil, MsgPeers: m.Peers != nil,
 		MsgAck: m.Ack != nil, MsgError: m.Error != nil, MsgLogin: m.Login != nil,
 		MsgUpdate: m.Update != nil, MsgJoin: m.Join != nil, MsgLeave: m.Leave != nil,
-		MsgFind: m.Find != nil, MsgReport: m.Report != nil, MsgBlame: m.Blame != nil,
+		MsgFind: m.Find != nil, MsgReport: m.Report != nil, MsgLinks: m.Links != nil, MsgBlame: m.Blame != nil,
 	}
 	if ok, known := present[m.Type]; known && !ok {
 		return fmt.Errorf("body %q is missing", m.Type)
@@ -313,6 +324,8 @@ func (m *Message) check() error {
 		return fmt.Errorf("%d of %d pieces, %d wanted", m.Join.Have, m.Join.Total, m.Join.Want)
 	case m.Find != nil && (m.Find.Have < 0 || m.Find.Want < 0):
 		return fmt.Errorf("%d pieces, %d wanted", m.Find.Have, m.Find.Want)
+	case m.Links != nil && len(m.Links.Made)+len(m.Links.Failed) > MaxOutcomes:
+		return fmt.Errorf("%d outcomes, the limit is %d", len(m.Links.Made)+len(m.Links.Failed), MaxOutcomes)
 	case m.Update != nil && len(m.Update.Addrs) > MaxAddrs:
 		return fmt.Errorf("%d addresses, the limit is %d", len(m.Update.Addrs), MaxAddrs)
 	case m.Peers != nil && len(m.Peers.Peers) > MaxCandidates:

@@ -39,6 +39,8 @@ const (
 	MaxControlMessage = 64 << 10
 	// MaxCandidates is the most peers control hands out at once.
 	MaxCandidates = 40
+	// MaxOutcomes is the most candidates that one LINKS message tells of.
+	MaxOutcomes = 64
 	// MaxAddrs is the most addresses a peer announces.
 	MaxAddrs = 16
 	// MaxReceipts is the most receipts one report carries.

@@ -14,6 +14,7 @@ const shards = 64
 // Directory holds the swarms of one cell. It is safe for concurrent use.
 type Directory struct {
 	shards [shards]shard
+	odds   *Odds
 }
 
 type shard struct {
@@ -24,7 +25,7 @@ type shard struct {
 
 // New returns an empty directory whose choices follow from seed.
 func New(seed uint64) *Directory {
-	d := &Directory{}
+	d := &Directory{odds: NewOdds()}
 	for i := range d.shards {
 		d.shards[i].swarms = map[Scope]*Swarm{}
 		d.shards[i].rng = rand.New(rand.NewPCG(seed, uint64(i)))
@@ -48,6 +49,7 @@ func (d *Directory) Join(s Scope, p *Peer, ms Membership, q Query) []*Candidate 
 		sh.swarms[s] = sw
 	}
 	m := sw.Put(p, ms, q.Now)
+	q.Odds = d.odds
 	return candidates(sw.Select(m, q, sh.rng))
 }
 
@@ -66,7 +68,14 @@ func (d *Directory) Find(s Scope, p *Peer, have int, q Query) ([]*Candidate, boo
 		return nil, false
 	}
 	m.Have = max(0, min(have, m.Total))
+	q.Odds = d.odds
 	return candidates(sw.Select(m, q, sh.rng)), true
+}
+
+// Learn takes in whether two peers that were brought together could link, as one
+// of them says. It reports whether that counts; see [Odds.Learn].
+func (d *Directory) Learn(a, b *Peer, made bool, now time.Time) bool {
+	return d.odds.Learn(a, b, made, now)
 }
 
 // Candidate is a member as it was when it was picked.
@@ -108,6 +117,7 @@ func (d *Directory) with(s Scope, f func(*Swarm)) {
 
 // Expire ends the memberships that have run out and returns their number.
 func (d *Directory) Expire(now time.Time) int {
+	d.odds.Sweep(now)
 	n := 0
 	for i := range d.shards {
 		n += d.shards[i].expire(now)

@@ -29,7 +29,8 @@ type Facts struct {
 	NAT     wire.NAT
 	TCP     bool // takes TCP connections on its observed address
 	Uploads bool
-	Uplink  uint32 // spare uplink, kbit/s, 0 = not known
+	Uplink  uint32 // kbit/s, 0 = not known
+	Load    int    // percentage of the uplink in use
 	Addrs   []wire.Addr
 }
 

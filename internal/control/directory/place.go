@@ -47,6 +47,9 @@ const (
 	tiers
 )
 
+// Near is the tier as candidates are told of it, see [wire.Candidate].
+func (t Tier) Near() uint8 { return uint8(Elsewhere - t) }
+
 // TierOf compares two places.
 func TierOf(a, b Place) Tier {
 	switch {

@@ -56,6 +56,8 @@ type Query struct {
 	Want   int
 	Except []wire.Key // peers the asker has links to
 	Now    time.Time
+	// Odds are the chances of links; nil is first guesses.
+	Odds *Odds
 	// Allow is asked last about each member; nil allows all.
 	Allow func(*Member) bool
 }
@@ -264,7 +266,7 @@ func (c *choice) weigh(m *Member) (option, bool) {
 	if !serves && !served || !permits(c.asker.Policy, c.asker, m) || !permits(m.Policy, c.asker, m) {
 		return option{}, false
 	}
-	nat := Connect(o.tier, c.facts, f)
+	nat := c.q.Odds.Connect(o.tier, c.facts, f)
 	load, ready := m.Peer.Load(c.q.Now)
 	if nat < minConnect || !ready || c.q.Allow != nil && !c.q.Allow(m) {
 		return option{}, false
@@ -291,10 +293,10 @@ func score(t Tier, f *Facts, nat, fresh, need, load float64, blamed int) float64
 	case !f.Uploads:
 		capacity = 0
 	case f.Uplink > 0:
-		capacity = min(1, float64(f.Uplink)/fastUplink)
+		capacity = min(1, float64(f.Uplink)/fastUplink*float64(100-min(max(f.Load, 0), 100))/100)
 	}
 	return 0.35*nearness(t) + 0.30*capacity + 0.15*nat + 0.10*fresh + 0.10*need -
-		0.3*min(1, load) - 0.5*float64(blamed)
+		0.3*min(1, load) - 1.0*float64(blamed)
 }
 
 // freshness is 1 for a membership just renewed, 0 for one that runs out.

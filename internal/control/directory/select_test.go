@@ -271,6 +271,94 @@ func TestLoadSpreads(t *testing.T) {
 	}
 }
 
+// Whoever joins a crowd last gets as many useful candidates as the first, and
+// nobody is worn out by the crowd.
+func TestLastOfACrowd(t *testing.T) {
+	r := rng(6)
+	s := NewSwarm()
+	ask := func(m *Member, now time.Time) []*Member {
+		got := s.Select(m, Query{Want: wire.MaxCandidates, Now: now}, r)
+		for _, c := range got {
+			c.Peer.Assign(now)
+		}
+		return got
+	}
+	for i := range 1000 {
+		now := start.Add(time.Duration(i) * time.Millisecond) // within a second
+		m := join(s, who{n: i, as: uint32(i%50 + 1), ip: fmt.Sprintf("20.%d.%d.1", i%50, i/50), facts: uploader, have: r.IntN(total / 2)})
+		ask(m, now)
+	}
+	last := join(s, who{n: 5000, as: 7, ip: "20.6.99.1", facts: uploader})
+	got := ask(last, start.Add(time.Second))
+	gives, near := 0, 0
+	for _, m := range got {
+		if m.Have > 0 {
+			gives++
+		}
+		if TierOf(last.Peer.Place, m.Peer.Place) == SameAS {
+			near++
+		}
+	}
+	if len(got) != wire.MaxCandidates || gives < len(got)/2 || near < 12 {
+		t.Errorf("the last has %d candidates, %d with pieces, %d of its AS", len(got), gives, near)
+	}
+}
+
+// With twenty or more holders in the asker's AS, most of them are handed out:
+// enough to have most bytes from there.
+func TestEnoughOfTheSameAS(t *testing.T) {
+	for _, holders := range []int{20, 40, 200} {
+		r := rng(8)
+		s := world(2000, r)
+		for i := range holders {
+			join(s, who{n: 1<<18 + i, as: 999, ip: fmt.Sprintf("99.%d.%d.1", i>>8, i&0xff), facts: uploader, have: total})
+		}
+		a := join(s, who{n: 1 << 19, as: 999, ip: "99.250.0.1", facts: uploader})
+		near, far := 0, 0
+		for _, m := range s.Select(a, Query{Want: wire.MaxCandidates, Now: start}, r) {
+			if m.Peer.Place.AS == 999 {
+				near++
+			} else {
+				far++
+			}
+		}
+		if near < min(holders*9/10, 28) || far < minRandom {
+			t.Errorf("%d holders: %d candidates of the same AS, %d others", holders, near, far)
+		}
+	}
+}
+
+// Those with more uplink to spare are picked more often, and load says what is
+// to spare.
+func TestSpareUplinkIsUsed(t *testing.T) {
+	r := rng(9)
+	s := NewSwarm()
+	classes := []Facts{
+		{NAT: wire.NATCone, Uploads: true, Uplink: 1000},
+		{NAT: wire.NATCone, Uploads: true, Uplink: 20_000, Load: 100},
+		{NAT: wire.NATCone, Uploads: true, Uplink: 20_000},
+	}
+	for i := range 900 {
+		join(s, who{n: i, ip: fmt.Sprintf("20.%d.%d.1", i%30, i/30), facts: classes[i%3], have: 500})
+	}
+	var picks [3]int
+	for i := range 600 {
+		now := start.Add(time.Duration(i) * 100 * time.Millisecond)
+		a := join(s, who{n: 10_000 + i, ip: fmt.Sprintf("50.%d.%d.1", i%30, i/30), facts: uploader})
+		for _, m := range s.Select(a, Query{Want: 40, Now: now}, r) {
+			m.Peer.Assign(now)
+			if m.Peer.Key[2] == 0 && m.Have == 500 {
+				n := int(m.Peer.Key[0]) | int(m.Peer.Key[1])<<8
+				picks[n%3]++
+			}
+		}
+		s.Remove(a.Peer)
+	}
+	if picks[2] < picks[1]*13/10 || picks[1] < picks[0] || picks[0] == 0 {
+		t.Errorf("picked %v times: slow, busy, fast and free", picks)
+	}
+}
+
 func TestSignalBudget(t *testing.T) {
 	p := who{n: 1, ip: "20.0.0.1"}.peer()
 	told := 0
