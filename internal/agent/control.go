@@ -81,7 +81,7 @@ func (c *control) onWelcome(ctx context.Context, w wire.Welcome, local netip.Add
 	cancel()
 	c.update(host, mapped, nat)
 	c.enter()
-	for _, r := range c.e.ledger.PendingFor(c.url) {
+	for _, r := range c.e.ledger.Pending(c.url) {
 		c.s.Report(r)
 	}
 	if err == nil || ctx.Err() != nil {

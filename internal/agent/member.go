@@ -178,7 +178,7 @@ func (m *member) complete(r Result) {
 		Millis: r.Elapsed.Milliseconds(), Complete: true, Receipts: receipts[:min(len(receipts), wire.MaxReceipts)],
 	}
 	report.Signature = ed25519.Sign(m.b.p2p.key, report.SignedBytes())
-	if err := m.d.e.ledger.AddFor(m.control.url, report); err != nil {
+	if err := m.d.e.ledger.Add(m.control.url, report); err != nil {
 		m.d.e.log.Warn("report not kept", "object", m.object().String()[:16], "error", err)
 	}
 	m.control.s.Report(report)

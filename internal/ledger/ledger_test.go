@@ -19,6 +19,9 @@ import (
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
+// control is whom the reports are for.
+const control = "wss://control.test/"
+
 var object = manifest.ObjectID{1}
 
 func open(t *testing.T, dir string) *Ledger {
@@ -45,7 +48,7 @@ func TestReportsSurvive(t *testing.T) {
 	l := open(t, dir)
 	at := time.Now().Add(-time.Hour)
 	for i, id := range []string{"c", "a", "b-_9"} {
-		if err := l.Add(report(id)); err != nil {
+		if err := l.Add(control, report(id)); err != nil {
 			t.Fatal(err)
 		}
 		// The clock of a file system may stand still between two writes.
@@ -55,10 +58,10 @@ func TestReportsSurvive(t *testing.T) {
 		}
 	}
 	l = open(t, dir) // nothing was closed
-	if d := cmp.Diff([]string{"c", "a", "b-_9"}, ids(l.Pending())); d != "" {
+	if d := cmp.Diff([]string{"c", "a", "b-_9"}, ids(l.Pending(control))); d != "" {
 		t.Fatal(d)
 	}
-	if d := cmp.Diff(report("c"), l.Pending()[0]); d != "" {
+	if d := cmp.Diff(report("c"), l.Pending(control)[0]); d != "" {
 		t.Error(d)
 	}
 	for range 2 { // the second time it is gone already
@@ -66,7 +69,7 @@ func TestReportsSurvive(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if d := cmp.Diff([]string{"c", "b-_9"}, ids(l.Pending())); d != "" {
+	if d := cmp.Diff([]string{"c", "b-_9"}, ids(l.Pending(control))); d != "" {
 		t.Error(d)
 	}
 }
@@ -75,29 +78,26 @@ func TestReportsSurvive(t *testing.T) {
 // or count what is not its own.
 func TestReportsOfControls(t *testing.T) {
 	l := open(t, t.TempDir())
-	for id, control := range map[string]string{"a": "wss://a/", "b": "wss://b/", "any": ""} {
-		if err := l.AddFor(control, report(id)); err != nil {
+	for _, url := range []string{"wss://a/", "wss://b/"} {
+		if err := l.Add(url, report("of-"+url[6:7])); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for control, want := range map[string]int{"wss://a/": 2, "wss://b/": 2, "wss://c/": 1} {
-		if got := ids(l.PendingFor(control)); len(got) != want {
-			t.Errorf("%s: pending %q", control, got)
+	for url, want := range map[string][]string{"wss://a/": {"of-a"}, "wss://b/": {"of-b"}, "wss://c/": nil} {
+		if d := cmp.Diff(want, ids(l.Pending(url))); d != "" {
+			t.Errorf("%s: %s", url, d)
 		}
-	}
-	if got := ids(l.Pending()); len(got) != 3 {
-		t.Errorf("pending %q", got)
 	}
 }
 
 func TestBadReports(t *testing.T) {
 	l := open(t, t.TempDir())
 	for _, id := range []string{"", "../x", "a/b", "a.b", strings.Repeat("a", 65), "ü"} {
-		if l.Add(report(id)) == nil || l.Acked(id) == nil {
+		if l.Add(control, report(id)) == nil || l.Acked(id) == nil {
 			t.Errorf("id %q was taken", id)
 		}
 	}
-	if l.AddFor(strings.Repeat("x", maxReport), report("big")) == nil {
+	if l.Add(strings.Repeat("x", maxReport), report("big")) == nil {
 		t.Error("a huge report was taken")
 	}
 }
@@ -105,7 +105,7 @@ func TestBadReports(t *testing.T) {
 func TestForeignFilesAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)
-	if err := l.Add(report("good")); err != nil {
+	if err := l.Add(control, report("good")); err != nil {
 		t.Fatal(err)
 	}
 	old := time.Now().Add(-2 * time.Hour)
@@ -124,7 +124,7 @@ func TestForeignFilesAreRemoved(t *testing.T) {
 		}
 	}
 	l = open(t, dir)
-	if d := cmp.Diff([]string{"good"}, ids(l.Pending())); d != "" {
+	if d := cmp.Diff([]string{"good"}, ids(l.Pending(control))); d != "" {
 		t.Error(d)
 	}
 	left, err := os.ReadDir(filepath.Join(dir, "reports"))
@@ -141,7 +141,7 @@ func TestReportsAreBounded(t *testing.T) {
 	l := open(t, dir)
 	old := time.Now().Add(-time.Hour)
 	for i := range maxReports { // not by Add, which syncs each
-		b, err := json.Marshal(entry{Report: report(fmt.Sprintf("%06d", i))})
+		b, err := json.Marshal(entry{Control: control, Report: report(fmt.Sprintf("%06d", i))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,11 +154,11 @@ func TestReportsAreBounded(t *testing.T) {
 		}
 	}
 	for i := range 3 {
-		if err := l.Add(report(fmt.Sprintf("new-%d", i))); err != nil {
+		if err := l.Add(control, report(fmt.Sprintf("new-%d", i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got := ids(l.Pending())
+	got := ids(l.Pending(control))
 	if len(got) != maxReports || got[0] != "000003" || !strings.HasPrefix(got[len(got)-1], "new-") {
 		t.Errorf("%d reports from %s to %s", len(got), got[0], got[len(got)-1])
 	}
@@ -169,7 +169,7 @@ func TestKill(t *testing.T) {
 	if dir := os.Getenv("LEDGER_KILL_DIR"); dir != "" {
 		l := open(t, dir)
 		for i := 0; ; i++ {
-			if err := l.Add(report(fmt.Sprint(i))); err != nil {
+			if err := l.Add(control, report(fmt.Sprint(i))); err != nil {
 				t.Fatal(err)
 			}
 			if err := l.save(); err != nil {
@@ -201,7 +201,7 @@ func TestKill(t *testing.T) {
 	}
 	_ = cmd.Wait()
 	l := open(t, dir)
-	if got := l.Pending(); len(got) < added {
+	if got := l.Pending(control); len(got) < added {
 		t.Errorf("%d reports after %d were added", len(got), added)
 	}
 	if got := l.total().Downloads; got < int64(added) {
@@ -230,7 +230,7 @@ func TestCounters(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	if err := a.Add(report("x")); err != nil {
+	if err := a.Add(control, report("x")); err != nil {
 		t.Fatal(err)
 	}
 	if got := a.total(); got != (Day{Uploaded: 4000, FromEdge: 2, FromPeers: 3, Downloads: 1}) {

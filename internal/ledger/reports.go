@@ -26,15 +26,12 @@ const (
 
 // entry is the file of a report.
 type entry struct {
-	Control string      `json:"control,omitempty"` // whom it is for; empty: any
+	Control string      `json:"control"` // whom it is for
 	Report  wire.Report `json:"report"`
 }
 
-// Add keeps a report, whichever control it is for, until it is acknowledged.
-func (l *Ledger) Add(r wire.Report) error { return l.AddFor("", r) }
-
-// AddFor keeps a report for the control at a URL until it is acknowledged.
-func (l *Ledger) AddFor(control string, r wire.Report) error {
+// Add keeps a report for the control at a URL until it is acknowledged.
+func (l *Ledger) Add(control string, r wire.Report) error {
 	l.count(Day{FromEdge: r.FromEdge, FromPeers: r.FromPeers, Downloads: 1})
 	path, err := l.reportPath(r.ID)
 	if err != nil {
@@ -56,17 +53,9 @@ func (l *Ledger) AddFor(control string, r wire.Report) error {
 	return nil
 }
 
-// Pending returns the reports not acknowledged yet, oldest first.
-func (l *Ledger) Pending() []wire.Report {
-	return l.pending(func(string) bool { return true })
-}
-
-// PendingFor returns those for the control at a URL, and those for any.
-func (l *Ledger) PendingFor(control string) []wire.Report {
-	return l.pending(func(c string) bool { return c == "" || c == control })
-}
-
-func (l *Ledger) pending(fits func(control string) bool) []wire.Report {
+// Pending returns the reports for the control at a URL that it has not
+// acknowledged yet, oldest first.
+func (l *Ledger) Pending(control string) []wire.Report {
 	l.reports.Lock()
 	defer l.reports.Unlock()
 	var out []wire.Report
@@ -81,7 +70,7 @@ func (l *Ledger) pending(fits func(control string) bool) []wire.Report {
 		case err != nil:
 			l.log.Warn("unreadable report removed", "file", path, "error", err)
 			os.Remove(path)
-		case fits(e.Control):
+		case e.Control == control:
 			out = append(out, e.Report)
 		}
 	}
