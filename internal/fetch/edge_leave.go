@@ -123,10 +123,8 @@ func (p *Plan) relieve(now time.Duration) {
 	if n, _ := p.edge.load(helper, 0); n > 0 || mine == 0 {
 		return
 	}
-	for i := range p.n {
-		if p.open(i) {
-			return
-		}
+	if p.anyOpen() {
+		return
 	}
 	keep := max(1, int(float64(late.claim-late.next)*theirs/(mine+theirs)))
 	if first, end := late.next+keep, late.claim; first < end {

@@ -129,18 +129,35 @@ func (p *Plan) measureEdge(now time.Duration, free bool) {
 }
 
 // behind reports whether, going on as now, the download would end later than the
-// edge alone would have ended it. It is so until the edge's rate is known.
+// edge alone would have ended it, or than it must. It is so until the edge's rate
+// is known, except while it is worth waiting for a swarm.
 func (p *Plan) behind(now time.Duration) bool {
-	if p.edge.full == 0 {
-		return true
+	if p.cfg.Class == Background {
+		return p.cfg.FinishBy > 0 && p.late(now, p.cfg.FinishBy*9/10)
 	}
-	until := seconds((1+p.cfg.Slack)*float64(p.cfg.Size)/p.edge.full) + guard
+	if p.edge.full == 0 {
+		return !p.holding(now)
+	}
+	return p.late(now, seconds((1+p.cfg.Class.slack())*float64(p.cfg.Size)/p.edge.full)+guard)
+}
+
+// late reports whether the edge must begin at once to be done at until.
+func (p *Plan) late(now, until time.Duration) bool {
 	return float64(p.left) > p.edge.full*(until-now).Seconds()
 }
 
+// Late reports whether a download that ends now has taken longer than the edge
+// alone would have, by all that was seen of it, and than its class allows.
+func (p *Plan) Late(now time.Duration) bool {
+	if p.cfg.Class == Background || p.edge.full == 0 {
+		return p.cfg.FinishBy > 0 && now > p.cfg.FinishBy
+	}
+	return now > seconds((1+lateShare+p.cfg.Class.slack())*float64(p.cfg.Size)/p.edge.full)+2*guard
+}
+
 // early reports whether others may be about to turn up: the download has just
-// begun and will take long enough for a swarm, and no reader waits. Clients that do not know of each
-// other yet then do not all begin at the beginning.
+// begun and will take long enough for a swarm, and no reader waits. Clients that
+// do not know of each other yet then do not all begin at the beginning.
 func (p *Plan) early(now time.Duration) bool {
 	if !p.cfg.Uploads || p.cfg.Window > 0 || now < settleTime || now > burstTime {
 		return false
@@ -148,6 +165,17 @@ func (p *Plan) early(now time.Duration) bool {
 	return float64(p.cfg.Size) > p.fromAll.rate(now)*swarmTime.Seconds()
 }
 
+// burst reports whether the download has just begun and nothing is paced.
 func (p *Plan) burst(now time.Duration) bool {
-	return now < burstTime && p.edge.rate.total < burstBytes
+	return p.cfg.Class != Background && now < burstTime && p.edge.rate.total < burstBytes && !p.holding(now)
+}
+
+// holding reports whether the download has just begun in a crowd and gives the
+// swarm a moment: what all of a crowd ask of the edge at once comes late to each,
+// and that moment is short against the time that the whole takes.
+func (p *Plan) holding(now time.Duration) bool {
+	if !p.cfg.Uploads || p.cfg.Window > 0 || p.reader >= 0 || now >= holdTime || p.usablePeers(now) < crowd {
+		return false
+	}
+	return now < seconds(holdShare*float64(p.cfg.Size)/max(p.fromAll.rate(now), 1))
 }

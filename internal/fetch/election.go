@@ -1,20 +1,38 @@
 package fetch
 
-import (
-	"math"
-	"math/bits"
-)
+import "math/bits"
 
-// election holds who owns which stripe of pieces: weighted rendezvous hashing
-// (Thaler and Ravishankar 1998; weights as in Schindelhauer and Schomaker 2005)
-// over this client and the neighbours that upload and still download. Every
-// client computes it from what it sees, so that two that see the same
-// neighbours agree without a message.
+// election holds who is responsible for which stripe of pieces: who fetches it
+// from the edge so that nobody else needs to.
+//
+// Control numbers the uploading members of a swarm; a member that has been told
+// its number owns the stripes that consistent hashing (Lamping and Veach 2014)
+// gives to that number, without knowing any other member. Beside that, or while
+// control is away, neighbours elect owners among themselves without a message:
+// rendezvous hashing (Thaler and Ravishankar 1998) over this client and the
+// neighbours that upload and still download, which two that see the same
+// neighbours agree about.
 type election struct {
+	pieces int
 	stripe int // pieces per stripe
-	rank   []uint8
-	// own is this client's score in each stripe, first the winner's.
-	own, first []float32
+	self   uint64
+	// ranks has this client's place among its neighbours, and the highest scores of
+	// the others, by stripe.
+	ranks []standing
+	duty  Duty
+	mine  []int32 // stripes this client owns, in the order in which they are due
+}
+
+// standing is this client's place in one stripe.
+type standing struct {
+	own           uint32
+	first, second uint32 // of the others
+}
+
+// Duty is the share of the pieces that control gives a member to fetch from the
+// edge: numbers Index to Index+Width−1 of those below Of. The zero Duty is none.
+type Duty struct {
+	Index, Width, Of uint32
 }
 
 // Ranks of this client in a stripe; anything later is rankOther.
@@ -24,11 +42,6 @@ const (
 	rankOther  = 2
 )
 
-type elector struct {
-	seed   uint64
-	weight float64
-}
-
 // stripePieces is how many pieces are owned together: enough to make a request
 // to the edge worth its overhead, few enough to spread.
 func stripePieces(size, pieceSize int64) int {
@@ -36,34 +49,86 @@ func stripePieces(size, pieceSize int64) int {
 	return max(1, int(min(max(size/stripes, least), most)/pieceSize))
 }
 
-// elect computes this client's rank in every stripe among others. A client that
-// does not upload owns nothing.
-func elect(pieces, stripe int, self elector, uploads bool, others []elector) *election {
-	n := (pieces + stripe - 1) / stripe
-	e := &election{stripe: stripe, rank: make([]uint8, n), own: make([]float32, n), first: make([]float32, n)}
-	for s := range n {
-		own := score(self, uint64(s))
-		rank, first := uint8(0), own
-		if !uploads {
-			rank, first = rankOther, math.Inf(-1)
-		}
-		for _, o := range others {
-			sc := score(o, uint64(s))
-			if sc > own && rank < rankOther {
-				rank++
-			}
-			first = max(first, sc)
-		}
-		e.rank[s], e.own[s], e.first[s] = rank, float32(own), float32(first)
-	}
+func newElection(pieces, stripe int, self uint64) *election {
+	e := &election{pieces: pieces, stripe: stripe, self: self, ranks: make([]standing, (pieces+stripe-1)/stripe)}
+	e.clear()
 	return e
 }
 
-// score is −w/ln(h): the highest wins with probability proportional to w.
-func score(p elector, stripe uint64) float64 {
-	h := mix(p.seed ^ bits.RotateLeft64(stripe*0x9e3779b97f4a7c15, 17))
-	u := (float64(h>>11) + 0.5) / (1 << 53)
-	return -p.weight / math.Log(u)
+// clear forgets the other candidates.
+func (e *election) clear() {
+	for s := range e.ranks {
+		e.ranks[s] = standing{own: score(e.self, s)}
+	}
+}
+
+// add has another neighbour stand.
+func (e *election) add(seed uint64) {
+	for s := range e.ranks {
+		r, sc := &e.ranks[s], score(seed, s)
+		switch {
+		case sc > r.first:
+			r.first, r.second = sc, r.first
+		case sc > r.second:
+			r.second = sc
+		}
+	}
+}
+
+// settle lists what this client owns now. A client that does not upload owns
+// nothing.
+func (e *election) settle(uploads bool) {
+	e.mine = e.mine[:0]
+	if !uploads {
+		return
+	}
+	n := len(e.ranks)
+	s, step := 0, stride(n)
+	for range n {
+		if e.rank(s) == rankOwner {
+			e.mine = append(e.mine, int32(s))
+		}
+		s = (s + step) % n
+	}
+}
+
+// rank is this client's place in stripe s.
+func (e *election) rank(s int) uint8 {
+	r := e.ranks[s]
+	if e.duty.Of == 0 {
+		switch {
+		case r.own >= r.first:
+			return rankOwner
+		case r.own >= r.second:
+			return rankBackup
+		}
+		return rankOther
+	}
+	switch o := jump(mix(uint64(s)), e.duty.Of); {
+	case o-e.duty.Index < e.duty.Width:
+		return rankOwner
+	case r.own >= r.first:
+		return rankBackup
+	}
+	return rankOther
+}
+
+// of returns this client's rank for a piece, and how sure its owner among the
+// neighbours is of it.
+func (e *election) of(piece int) (rank uint8, owner uint32) {
+	s := piece / e.stripe
+	return e.rank(s), max(e.ranks[s].first, e.ranks[s].own)
+}
+
+// place is how many stripes are due before stripe s.
+func (e *election) place(s int) int {
+	n := len(e.ranks)
+	return s * inverse(stride(n), n) % n
+}
+
+// score is a candidate's chance at a stripe: the highest owns it.
+func score(seed uint64, stripe int) uint32 {
+	return uint32(mix(seed^bits.RotateLeft64(uint64(stripe)*0x9e3779b97f4a7c15, 17)) >> 32)
 }
 
 // mix is the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
@@ -74,8 +139,43 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// of returns this client's rank for a piece, and its owner's score.
-func (e *election) of(piece int) (rank uint8, owner float32) {
-	s := piece / e.stripe
-	return e.rank[s], e.first[s]
+// jump is jump consistent hashing: a bucket below n for key, which changes for
+// one key in n when n grows by one.
+func jump(key uint64, n uint32) uint32 {
+	b, j := int64(-1), int64(0)
+	for j < int64(n) {
+		b = j
+		key = key*2862933555777941757 + 1
+		j = int64(float64(b+1) * (float64(1<<31) / float64(key>>33+1)))
+	}
+	return uint32(b)
+}
+
+// stride is the step by which the stripes are due, one after the other around the
+// object: near the golden section of n, where any run of steps is spread evenly,
+// and prime to n, so that it comes by every stripe.
+func stride(n int) int {
+	s := max(1, int(float64(n)*0.618))
+	for gcd(s, n) != 1 {
+		s++
+	}
+	return s
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// inverse is the x below n with a·x = 1 (mod n), for a prime to n.
+func inverse(a, n int) int {
+	x, y, b := 1, 0, n
+	for b != 0 {
+		q := a / b
+		a, b = b, a%b
+		x, y = y, x-q*y
+	}
+	return (x%n + n) % n
 }

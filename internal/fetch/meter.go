@@ -5,7 +5,8 @@ import "time"
 // meter measures a byte rate over a sliding window of fixed slots.
 type meter struct {
 	slot  time.Duration
-	sum   []int64
+	slots []int64
+	sum   int64 // of the slots
 	cur   int64 // number of the current slot since the epoch of the plan
 	first int64 // slot of the first byte ever
 	any   bool
@@ -13,10 +14,16 @@ type meter struct {
 }
 
 func newMeter(window time.Duration, slots int) *meter {
-	return &meter{slot: window / time.Duration(slots), sum: make([]int64, slots)}
+	m := makeMeter(window, make([]int64, slots))
+	return &m
 }
 
-func (m *meter) window() time.Duration { return m.slot * time.Duration(len(m.sum)) }
+// makeMeter is a meter in the memory of its owner.
+func makeMeter(window time.Duration, slots []int64) meter {
+	return meter{slot: window / time.Duration(len(slots)), slots: slots}
+}
+
+func (m *meter) window() time.Duration { return m.slot * time.Duration(len(m.slots)) }
 
 func (m *meter) advance(now time.Duration) {
 	n := int64(now / m.slot)
@@ -24,20 +31,23 @@ func (m *meter) advance(now time.Duration) {
 		m.any, m.first, m.cur = true, n, n
 		return
 	}
-	if n-m.cur >= int64(len(m.sum)) {
-		clear(m.sum)
-		m.cur = n
+	if n-m.cur >= int64(len(m.slots)) {
+		clear(m.slots)
+		m.cur, m.sum = n, 0
 		return
 	}
 	for m.cur < n {
 		m.cur++
-		m.sum[m.cur%int64(len(m.sum))] = 0
+		s := &m.slots[m.cur%int64(len(m.slots))]
+		m.sum -= *s
+		*s = 0
 	}
 }
 
 func (m *meter) add(now time.Duration, n int64) {
 	m.advance(now)
-	m.sum[m.cur%int64(len(m.sum))] += n
+	m.slots[m.cur%int64(len(m.slots))] += n
+	m.sum += n
 	m.total += n
 }
 
@@ -48,16 +58,9 @@ func (m *meter) rate(now time.Duration) float64 {
 		return 0
 	}
 	m.advance(now)
-	var s int64
-	for _, x := range m.sum {
-		s += x
-	}
-	slots := min(m.cur-m.first+1, int64(len(m.sum)))
-	span := time.Duration(slots-1)*m.slot + now%m.slot
-	if span < m.slot {
-		span = m.slot
-	}
-	return float64(s) / span.Seconds()
+	slots := min(m.cur-m.first+1, int64(len(m.slots)))
+	span := time.Duration(slots-1)*m.slot + now - time.Duration(m.cur)*m.slot
+	return float64(m.sum) / (float64(max(span, m.slot)) / float64(time.Second))
 }
 
 // best remembers the highest rate of the last two periods.

@@ -116,6 +116,9 @@ func (m *planModel) check(t *rapid.T) {
 		if !m.p.have.Has(i) {
 			left += m.p.pieceLen(i)
 		}
+		if m.p.todo.has(i) != (asked[i] == 0 && !m.p.have.Has(i)) {
+			t.Fatalf("piece %d: asked of %d, open %v", i, asked[i], m.p.todo.has(i))
+		}
 		if int(m.p.asked[i]) != asked[i] {
 			t.Fatalf("piece %d is asked of %d sources, the plan counts %d", i, asked[i], m.p.asked[i])
 		}

@@ -26,9 +26,10 @@ type Config struct {
 	Streaming bool
 	StreamAt  int
 
-	// Slack is how much longer than the edge alone a download may take; the
-	// default is 0.02.
-	Slack float64
+	// Class says how long the download may take. FinishBy is when a [Background]
+	// one must be done; 0 is no such time.
+	Class    Class
+	FinishBy time.Duration
 	// MaxEdge is the number of parallel edge requests; the default is 2.
 	MaxEdge int
 	// MaxBuffer bounds the bytes asked of peers at once; the default is 32 MiB.
@@ -38,6 +39,35 @@ type Config struct {
 	Window int64
 	// Rand breaks ties.
 	Rand *rand.Rand
+	// Ablate switches parts of the policy off, to measure what they are good for.
+	Ablate Ablation
+}
+
+// Class says how long a download may take.
+type Class uint8
+
+// The classes. None but the background ends later than the edge alone would have
+// ended it, but for what the class allows.
+const (
+	Normal      Class = iota // a fiftieth longer
+	Interactive              // no longer: somebody waits
+	Background               // until FinishBy: the edge gives what nobody else has
+)
+
+// slack is the part of the time that the edge alone would take by which a download
+// may be longer.
+func (c Class) slack() float64 {
+	if c == Interactive {
+		return 0
+	}
+	return 0.02
+}
+
+// Ablation names parts of the policy that are switched off.
+type Ablation struct {
+	Duty    bool // nobody is responsible for a piece
+	Order   bool // the edge is asked in file order by everybody
+	Patient bool // requests stay where they are, however long they wait
 }
 
 // PeerInfo describes a peer that has joined the swarm on a link.
@@ -110,16 +140,20 @@ type Plan struct {
 	left   int64    // bytes missing
 	avail  []uint16 // neighbours that hold each piece
 	asked  []uint8  // sources each missing piece is asked of
-	order  []int32  // random permutation of the pieces
-	cursor int      // where the next scan of order begins
+	todo   set      // pieces missing and not asked for
+	absent int      // missing pieces that no neighbour holds
+	freed  uint32   // counts what became open again
 
-	peers map[PeerID]*peer
+	peers []*peer // by ID; nil where there is none
+	turn  []*peer // in order of asking, rotated
 	// expected are neighbours that control has named and that are being reached,
 	// by their place in the election, with the time until when to count on them.
 	expected map[uint64]time.Duration
-	turn     []PeerID // peers in order of asking, rotated
 	elect    *election
-	stale    bool // the election must be held again
+	stale    bool          // the election must be held again
+	divided  bool          // what this client owns is settled
+	stallAt  time.Duration // no peer is silent for too long before then
+	stealAt  time.Duration // requests are not moved before then
 
 	edge edgeState
 
@@ -135,9 +169,6 @@ type Plan struct {
 
 // NewPlan returns the plan of a download that begins now.
 func NewPlan(cfg Config) *Plan {
-	if cfg.Slack == 0 {
-		cfg.Slack = 0.02
-	}
 	if cfg.MaxEdge == 0 {
 		cfg.MaxEdge = 2
 	}
@@ -147,19 +178,20 @@ func NewPlan(cfg Config) *Plan {
 	n := manifest.PieceCount(cfg.Size, cfg.PieceSize)
 	p := &Plan{
 		cfg: cfg, n: n, have: cfg.Have.Clone(),
-		avail: make([]uint16, n), asked: make([]uint8, n), order: make([]int32, n),
-		peers: map[PeerID]*peer{}, expected: map[uint64]time.Duration{}, stale: true, reader: -1,
+		avail: make([]uint16, n), asked: make([]uint8, n), todo: newSet(n), freed: 1,
+		expected: map[uint64]time.Duration{}, stale: true, reader: -1,
+		elect:   newElection(n, stripePieces(cfg.Size, cfg.PieceSize), cfg.Seed),
 		fromAll: newMeter(2*time.Second, 20), fromP2P: newMeter(2*time.Second, 20),
 		top:  best{period: 10 * time.Second},
 		edge: newEdgeState(),
 	}
 	for i := range n {
-		p.order[i] = int32(i)
 		if !p.have.Has(i) {
 			p.left += p.pieceLen(i)
+			p.absent++
+			p.todo.put(i)
 		}
 	}
-	cfg.Rand.Shuffle(n, func(i, j int) { p.order[i], p.order[j] = p.order[j], p.order[i] })
 	if cfg.Streaming {
 		p.edge.open(edgeReq{id: 0, next: cfg.StreamAt, claim: cfg.StreamAt, end: n})
 	}
@@ -176,6 +208,9 @@ func (p *Plan) Done() bool { return p.left == 0 }
 // Wants reports whether a piece is missing that is to come now: with a reader,
 // one in its window.
 func (p *Plan) Wants() bool {
+	if p.cfg.Window == 0 {
+		return p.left > 0
+	}
 	for i := range p.n {
 		if !p.have.Has(i) && p.inWindow(i) {
 			return true
@@ -193,7 +228,30 @@ func (p *Plan) Rate(now time.Duration) float64 { return p.fromAll.rate(now) }
 // open reports whether piece i is to be asked of somebody: it is missing, not
 // asked for, and within a reader's window.
 func (p *Plan) open(i int) bool {
-	return !p.have.Has(i) && p.asked[i] == 0 && p.inWindow(i)
+	return p.todo.has(i) && p.inWindow(i)
+}
+
+// anyOpen reports whether any piece is open.
+func (p *Plan) anyOpen() bool {
+	found := false
+	p.todo.all(nil, 0, func(i int) bool {
+		found = p.inWindow(i)
+		return !found
+	})
+	return found
+}
+
+// ask and unask count the sources that piece i is asked of.
+func (p *Plan) ask(i int) {
+	p.asked[i]++
+	p.todo.drop(i)
+}
+
+func (p *Plan) unask(i int) {
+	if p.asked[i]--; p.asked[i] == 0 && !p.have.Has(i) {
+		p.todo.put(i)
+		p.freed++
+	}
 }
 
 // Tick brings the plan to now and returns what to do. It must be called after
@@ -205,12 +263,11 @@ func (p *Plan) Tick(now time.Duration) []Action {
 	p.dropStalled(now)
 	p.leaveEdges(now)
 	p.dropUnreached(now)
-	if p.stale {
-		p.holdElection()
-	}
+	p.holdElection()
 	p.top.see(now, p.fromAll.rate(now))
 	p.askUrgent(now)
 	p.askPeers(now)
+	p.steal(now)
 	p.askEdge(now)
 	p.relieve(now)
 	p.endgame(now)
@@ -233,6 +290,10 @@ func (p *Plan) got(i int) bool {
 		return false
 	}
 	p.left -= p.pieceLen(i)
+	p.todo.drop(i)
+	if p.avail[i] == 0 {
+		p.absent--
+	}
 	if p.asked[i] > 0 {
 		p.withdraw(i)
 	}
@@ -240,39 +301,58 @@ func (p *Plan) got(i int) bool {
 	return true
 }
 
-// holdElection recomputes who owns what among the neighbours that upload and
-// still download. Seeds are not electors: they need nothing from the edge.
-func (p *Plan) holdElection() {
-	p.stale = false
-	var others []elector
-	for seed := range p.expected {
-		others = append(others, elector{seed: seed, weight: 1})
+// SetDuty tells the share of the pieces that control has given this client; the
+// zero Duty leaves the division to the neighbours.
+func (p *Plan) SetDuty(d Duty) {
+	if p.elect.duty != d {
+		p.elect.duty = d
+		p.divided = false
 	}
-	for _, id := range p.turn {
-		q := p.peers[id]
-		if q.info.Uploads && q.count < p.n {
-			others = append(others, elector{seed: q.info.Seed, weight: 1})
-		}
-	}
-	p.elect = elect(p.n, stripePieces(p.cfg.Size, p.cfg.PieceSize), elector{seed: p.cfg.Seed, weight: 1}, p.cfg.Uploads, others)
 }
 
-// rarest returns the missing, unasked piece with the fewest holders for which ok
-// holds, ties broken at random, or −1. It looks at no more than scanLimit
-// pieces, which bounds its cost on very large objects.
-func (p *Plan) rarest(ok func(i int) bool) int {
-	const scanLimit = 8192
-	found, least := -1, uint16(0)
-	for k := range min(p.n, scanLimit) {
-		i := int(p.order[(p.cursor+k)%p.n])
-		if !p.open(i) || (found >= 0 && p.avail[i] >= least) || !ok(i) {
-			continue
+// stand has another neighbour take part in the election.
+func (p *Plan) stand(seed uint64) {
+	if !p.stale {
+		p.elect.add(seed)
+		p.divided = p.divided && p.elect.duty.Of > 0
+	}
+}
+
+// holdElection brings up to date who owns what among the neighbours that upload
+// and still download. Seeds are not electors: they need nothing from the edge.
+func (p *Plan) holdElection() {
+	if p.stale {
+		p.stale = false
+		p.divided = p.divided && p.elect.duty.Of > 0
+		p.elect.clear()
+		for seed := range p.expected {
+			p.elect.add(seed)
 		}
-		found, least = i, p.avail[i]
-		if least <= 1 {
-			break
+		for _, q := range p.turn {
+			if q.info.Uploads && q.count < p.n {
+				p.elect.add(q.info.Seed)
+			}
 		}
 	}
-	p.cursor = (p.cursor + 1 + p.cfg.Rand.IntN(8)) % p.n
+	if !p.divided {
+		p.divided = true
+		p.elect.settle(p.cfg.Uploads && !p.cfg.Ablate.Duty)
+	}
+}
+
+// rarest returns the open piece with the fewest holders, of those in of when that
+// is not nil, ties broken at random, or −1. It looks at no more than scanLimit
+// pieces, which bounds its cost on very large objects.
+func (p *Plan) rarest(of set) int {
+	const scanLimit = 4096
+	found, least, looked := -1, uint64(1)<<63, 0
+	salt := p.cfg.Rand.Uint64()
+	p.todo.all(of, int(salt%uint64(p.n)), func(i int) bool {
+		if rare := uint64(p.avail[i])<<32 | (uint64(i)+salt)*0x9e3779b97f4a7c15>>32; rare < least && p.inWindow(i) {
+			found, least = i, rare
+		}
+		looked++
+		return looked < scanLimit
+	})
 	return found
 }

@@ -1,27 +1,51 @@
 package fetch
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 // owned returns a run of pieces that this client owns, that no neighbour has and
-// nobody was asked for: those first in which it is the surest owner.
+// nobody was asked for. Stripes are due in an order that is the same for all: where
+// many own few each, those further on than the swarm has come wait for their turn,
+// or the edge would be at all of them at once and done with none.
 func (p *Plan) owned(now time.Duration) (first, count int) {
-	bestScore := float32(math.Inf(-1))
 	e := p.elect
-	for s, rank := range e.rank {
-		if rank != rankOwner || e.own[s] <= bestScore {
-			continue
+	due, from := len(e.ranks), 0
+	if len(p.turn)+len(p.expected) == 0 {
+		if !p.early(now) {
+			return 0, 0
+		}
+		from = int(p.cfg.Seed % uint64(max(1, len(e.mine)))) // nobody knows of anybody yet
+	} else if p.slowEdge(now) {
+		due = (p.n-p.absent)/e.stripe + max(leastDue, due/dueShare)
+	}
+	for k := range e.mine {
+		s := int(e.mine[(from+k)%len(e.mine)])
+		if due < len(e.ranks) && e.place(s) >= due {
+			break
 		}
 		if f, c := p.absentRun(s*e.stripe, min((s+1)*e.stripe, p.n)); c > 0 {
-			first, count, bestScore = f, c, e.own[s]
+			return f, c
 		}
 	}
-	if len(p.peers)+len(p.expected) == 0 && !p.early(now) {
-		return 0, 0
+	return 0, 0
+}
+
+const (
+	// leastDue and dueShare (one part of so many) are how many stripes more than the
+	// swarm has are due at once.
+	leastDue, dueShare = 4, 12
+	// promptTime is how long a stripe takes from an edge that has capacity to spare.
+	promptTime = 400 * time.Millisecond
+)
+
+// slowEdge reports whether requests to the edge take long, or nothing is known of
+// them.
+func (p *Plan) slowEdge(now time.Duration) bool {
+	e := &p.edge
+	rate := e.perReq
+	if e.perReqAt == 0 || now-e.perReqAt > crowdedFor {
+		rate = e.rate.rate(now)
 	}
-	return first, count
+	return rate*promptTime.Seconds() < float64(p.cfg.PieceSize)*float64(p.elect.stripe)
 }
 
 func (p *Plan) absentRun(from, to int) (first, count int) {
@@ -46,26 +70,40 @@ func (p *Plan) absentRun(from, to int) (first, count int) {
 // the owners come to last, first where it is the next to own. When nothing is
 // absent it takes the rarest.
 func (p *Plan) pickEdge(now time.Duration, free bool) int {
-	found, foundRank, least, absent := -1, uint8(rankOther), float32(math.Inf(1)), false
-	for i := range p.n {
-		if p.have.Has(i) || p.avail[i] > 0 {
-			continue
-		}
-		absent = true
-		rank, owner := p.elect.of(i)
-		if p.open(i) && (found < 0 || rank < foundRank || rank == foundRank && owner < least) {
-			found, foundRank, least = i, rank, owner
-		}
+	found := -1
+	if p.absent > 0 {
+		found = p.leastSure()
 	}
 	need := free || p.yield.pace > backupPace*p.top.value() && !p.crowded(now)
 	switch {
-	case !absent:
-		return p.rarest(func(int) bool { return true })
+	case p.cfg.Ablate.Order:
+		if first, count := p.inOrder(); count > 0 {
+			return first
+		}
+		return -1
+	case p.absent == 0:
+		return p.rarest(nil)
 	case !need:
 		return -1
 	case found < 0 && free:
-		return p.rarest(func(int) bool { return true })
+		return p.rarest(nil)
 	}
+	return found
+}
+
+// leastSure returns the open piece that no neighbour holds and whose owner comes to
+// it last, first where this client is the next to own.
+func (p *Plan) leastSure() int {
+	found, foundRank, least := -1, uint8(rankOther), uint32(0)
+	p.todo.all(nil, 0, func(i int) bool {
+		if p.avail[i] == 0 && p.inWindow(i) {
+			rank, owner := p.elect.of(i)
+			if found < 0 || rank < foundRank || rank == foundRank && owner < least {
+				found, foundRank, least = i, rank, owner
+			}
+		}
+		return true
+	})
 	return found
 }
 

@@ -17,6 +17,17 @@ const (
 	maxRun = 8 << 20
 	// prefetch is how many pieces ahead of a reader peers are asked in order.
 	prefetch = 32
+	// holdTime and holdShare (of the time that the whole would take) bound how long a
+	// download that begins in a crowd, of at least so many, waits for what it gives.
+	holdTime  = 1500 * time.Millisecond
+	holdShare = 0.05
+	crowd     = 3
+	// cutTime is how long the piece in progress may take when a request that goes on
+	// in file order is ended.
+	cutTime = 200 * time.Millisecond
+	// lateShare is the part of the edge's own time from which a download counts as
+	// late.
+	lateShare = 0.05
 	// guard is the least time that a client keeps in hand against the edge alone.
 	guard = 300 * time.Millisecond
 	// leastPace is the deficit, of the best total rate, below which the edge is
@@ -60,7 +71,7 @@ func (p *Plan) EdgePiece(req, piece int) bool {
 	if r != nil && r.next == piece {
 		p.edge.pieces[r.why]++
 		if r.next < r.claim {
-			p.asked[piece]--
+			p.unask(piece)
 		} else {
 			r.claim = piece + 1
 		}
@@ -80,7 +91,7 @@ func (p *Plan) EdgeEnds(now time.Duration, req int, ok bool, retry time.Duration
 	p.edge.learn(now, r)
 	p.wasted += r.got
 	for i := r.next; i < r.claim; i++ {
-		p.asked[i]--
+		p.unask(i)
 	}
 	p.edge.remove(r)
 	s := r.srv
@@ -183,7 +194,7 @@ func (p *Plan) send(now time.Duration, s *server, first, count int, why Why) *ed
 // begin starts a request to s.
 func (p *Plan) begin(now time.Duration, s *server, r edgeReq) *edgeReq {
 	if n, _ := p.edge.load(s, 0); n == 0 {
-		s.busy, s.rate = now, newMeter(s.rate.window(), len(s.rate.sum))
+		s.busy, s.rate = now, newMeter(s.rate.window(), len(s.rate.slots))
 	}
 	r.id, r.srv, r.began = p.edge.nextID, s, now
 	p.edge.nextID++
@@ -272,7 +283,7 @@ func (p *Plan) extend(r *edgeReq, ahead int) {
 			p.do(TrimEdge{Req: r.id, End: r.end})
 			return
 		}
-		p.asked[r.claim]++
+		p.ask(r.claim)
 		r.claim++
 	}
 }
@@ -292,9 +303,19 @@ func (p *Plan) reserve(now time.Duration, alone bool) {
 		case alone:
 			p.extend(r, p.ahead(now, r))
 		case r.end > r.next+1:
-			p.cut(r, r.next+1)
+			p.cut(r, r.next+p.finish(now, r))
 		}
 	}
+}
+
+// finish is 1 when the piece in progress of r is worth waiting for, else 0: in a
+// crowd everybody is at the same one.
+func (p *Plan) finish(now time.Duration, r *edgeReq) int {
+	rest := seconds(float64(p.pieceLen(r.next)-r.got) / max(p.edge.rate.rate(now), 1))
+	if r.got < p.cfg.PieceSize/2 && rest > cutTime && p.usablePeers(now) >= crowd {
+		return 0
+	}
+	return 1
 }
 
 // ahead is how many pieces are reserved for r beyond those that it has brought: all
@@ -312,7 +333,7 @@ func (p *Plan) ahead(now time.Duration, r *edgeReq) int {
 // release gives back what r has reserved from piece end on.
 func (p *Plan) release(r *edgeReq, end int) {
 	for ; r.claim > end; r.claim-- {
-		p.asked[r.claim-1]--
+		p.unask(r.claim - 1)
 	}
 }
 
@@ -326,9 +347,9 @@ func (p *Plan) cut(r *edgeReq, end int) {
 
 // withdraw takes piece i back from every peer it was asked of.
 func (p *Plan) withdraw(i int) {
-	for _, id := range p.turn {
-		if p.peers[id].release(p, i) {
-			p.do(CancelPeer{Peer: id, Piece: i})
+	for _, q := range p.turn {
+		if q.release(p, i) {
+			p.do(CancelPeer{Peer: q.id, Piece: i})
 		}
 	}
 }

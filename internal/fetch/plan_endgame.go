@@ -39,24 +39,19 @@ func (p *Plan) endgame(now time.Duration) {
 // latest returns the request to a peer that will be answered last, if every
 // missing piece is asked of somebody.
 func (p *Plan) latest(now time.Duration) (late *peer, piece int, eta time.Duration) {
-	for _, id := range p.turn {
-		q := p.peers[id]
-		var before int64
+	if p.anyOpen() {
+		return nil, 0, 0
+	}
+	for _, q := range p.turn {
+		if len(q.asks) == 0 {
+			continue
+		}
+		before, rate := int64(0), q.rate.rate(now)
 		for _, a := range q.asks {
 			before += p.pieceLen(a.piece) - a.got
-			r := q.rate.rate(now)
-			e := max(2*time.Second, now-a.at) + q.info.RTT
-			if r >= 1 {
-				e = q.info.RTT + seconds(float64(before)/r)
-			}
-			if p.asked[a.piece] == 1 && e > eta {
+			if e := q.waits(now, a, before, rate); p.asked[a.piece] == 1 && e > eta {
 				late, piece, eta = q, a.piece, e
 			}
-		}
-	}
-	for i := range p.n {
-		if p.open(i) {
-			return nil, 0, 0
 		}
 	}
 	return late, piece, eta
@@ -73,9 +68,8 @@ func (q *peer) begun(piece int) bool {
 
 func (p *Plan) fasterPeer(now time.Duration, than *peer, piece int, eta time.Duration) *peer {
 	var found *peer
-	for _, id := range p.turn {
-		q := p.peers[id]
-		if q == than || !q.usable(now) || !q.have.Has(piece) || !p.room(now, q, p.pieceLen(piece)) {
+	for _, q := range p.turn {
+		if q == than || !q.usable(now) || !q.have.has(piece) || !p.room(now, q, p.pieceLen(piece)) {
 			continue
 		}
 		if e := q.eta(now, p.pieceLen(piece)); e < eta*6/10 {
@@ -100,6 +94,6 @@ func (p *Plan) edgeETA(now time.Duration, i int) time.Duration {
 
 // duplicate asks the edge for a piece that a peer is asked for as well.
 func (p *Plan) duplicate(now time.Duration, i int) {
-	p.asked[i]++
+	p.ask(i)
 	p.begin(now, p.place(now, p.pieceLen(i)), edgeReq{next: i, claim: i + 1, end: i + 1, why: WhyLast})
 }

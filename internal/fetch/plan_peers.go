@@ -1,9 +1,8 @@
 package fetch
 
 import (
+	"slices"
 	"time"
-
-	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
 const (
@@ -15,6 +14,8 @@ const (
 	maxSnubs               = 3
 	maxLies                = 3
 	snubRest               = 5 * time.Second
+	// unknownETA is how long a peer is reckoned to take that has not sent anything.
+	unknownETA = 2 * time.Second
 	// expectFor is how long a neighbour that is not linked yet is counted on.
 	expectFor = 5 * time.Second
 	// maxExpected bounds them, whatever control says.
@@ -27,20 +28,24 @@ type ask struct {
 	got   int64
 }
 
+// peer is a neighbour. What is looked at most comes first: there are many plans in
+// a simulation, and their peers are not in any cache.
 type peer struct {
-	id    PeerID
-	info  PeerInfo
-	have  manifest.Bitfield
-	count int // pieces it holds
-	asks  []ask
-	out   int64 // bytes asked and not yet received
-	rate  *meter
-	last  time.Duration // last byte
-	rest  time.Duration // not asked before then
-	snubs int
-	lies  int
-	// dropped: a DropPeer is out; nothing more is asked.
-	dropped bool
+	id      PeerID
+	count   int           // pieces it holds
+	rest    time.Duration // not asked before then
+	out     int64         // bytes asked and not yet received
+	asks    []ask
+	nothing uint32 // it had nothing to be asked for when the plan's freed was this
+	snubs   int8
+	lies    int8
+	full    bool // its pipeline takes no more until bytes come from it
+	dropped bool // a DropPeer is out; nothing more is asked
+	info    PeerInfo
+	have    set
+	last    time.Duration // last byte
+	rate    meter
+	slots   [8]int64 // of rate
 }
 
 // Expect tells of neighbours that upload and still download, and that are being
@@ -49,14 +54,16 @@ type peer struct {
 func (p *Plan) Expect(now time.Duration, seeds ...uint64) {
 	for _, s := range seeds {
 		if !p.linked(s) && len(p.expected) < maxExpected {
+			if _, stands := p.expected[s]; !stands {
+				p.stand(s)
+			}
 			p.expected[s] = now + expectFor
-			p.stale = true
 		}
 	}
 }
 
 func (p *Plan) linked(seed uint64) bool {
-	for _, q := range p.peers {
+	for _, q := range p.turn {
 		if q.info.Seed == seed {
 			return true
 		}
@@ -75,19 +82,24 @@ func (p *Plan) dropUnreached(now time.Duration) {
 
 // AddPeer admits a peer that has opened the swarm.
 func (p *Plan) AddPeer(now time.Duration, id PeerID, info PeerInfo) {
-	p.peers[id] = &peer{
-		id: id, info: info, have: manifest.NewBitfield(p.n),
-		rate: newMeter(4*time.Second, 16), last: now,
+	q := &peer{id: id, info: info, have: newSet(p.n), last: now}
+	q.rate = makeMeter(4*time.Second, q.slots[:])
+	for int(id) >= len(p.peers) {
+		p.peers = append(p.peers, nil)
 	}
-	delete(p.expected, info.Seed)
-	p.turn = append(p.turn, id)
-	p.stale = true
+	p.peers[id] = q
+	p.turn = append(p.turn, q)
+	if _, stood := p.expected[info.Seed]; stood {
+		delete(p.expected, info.Seed)
+	} else if info.Uploads {
+		p.stand(info.Seed)
+	}
 }
 
 // RemovePeer forgets a peer whose link has ended; what was asked of it is free
 // again.
 func (p *Plan) RemovePeer(id PeerID) {
-	q := p.peers[id]
+	q := p.peer(id)
 	if q == nil {
 		return
 	}
@@ -95,31 +107,47 @@ func (p *Plan) RemovePeer(id PeerID) {
 		p.wasted += q.asks[0].got
 		q.release(p, q.asks[0].piece)
 	}
-	for i := range p.n {
-		if q.have.Has(i) {
-			p.avail[i]--
-		}
-	}
-	delete(p.peers, id)
-	for k, t := range p.turn {
-		if t == id {
-			p.turn = append(p.turn[:k], p.turn[k+1:]...)
-			break
-		}
-	}
+	q.have.all(nil, 0, func(i int) bool {
+		p.gone(i)
+		return true
+	})
+	p.peers[id] = nil
+	p.turn = slices.DeleteFunc(p.turn, func(t *peer) bool { return t == q })
 	p.stale = true
+}
+
+// peer is the neighbour with an ID, or nil.
+func (p *Plan) peer(id PeerID) *peer {
+	if int(id) >= len(p.peers) {
+		return nil
+	}
+	return p.peers[id]
+}
+
+// gone records that a neighbour does not hold piece i any more.
+func (p *Plan) gone(i int) {
+	if p.avail[i]--; p.avail[i] == 0 && !p.have.Has(i) {
+		p.absent++
+	}
 }
 
 // PeerHas records pieces that a peer announces.
 func (p *Plan) PeerHas(id PeerID, pieces ...int) {
-	q := p.peers[id]
+	q := p.peer(id)
 	if q == nil {
 		return
 	}
 	for _, i := range pieces {
-		if q.have.Set(i) {
-			p.avail[i]++
-			q.count++
+		if i < 0 || i >= p.n || q.have.has(i) {
+			continue
+		}
+		q.have.put(i)
+		q.count++
+		if p.avail[i]++; p.avail[i] == 1 && !p.have.Has(i) {
+			p.absent--
+		}
+		if p.todo.has(i) {
+			q.nothing = 0
 		}
 	}
 	if q.count == p.n {
@@ -129,11 +157,12 @@ func (p *Plan) PeerHas(id PeerID, pieces ...int) {
 
 // PeerBytes records n bytes of a piece received from a peer, not yet verified.
 func (p *Plan) PeerBytes(now time.Duration, id PeerID, piece int, n int64) {
-	q := p.peers[id]
+	q := p.peer(id)
 	if q == nil {
 		return
 	}
 	q.last = now
+	q.full = false
 	q.rate.add(now, n)
 	p.fromAll.add(now, n)
 	p.fromP2P.add(now, n)
@@ -151,7 +180,7 @@ func (p *Plan) PeerBytes(now time.Duration, id PeerID, piece int, n int64) {
 // PeerPiece records that a piece from a peer is whole. ok says that it verified;
 // it reports whether the piece was new.
 func (p *Plan) PeerPiece(id PeerID, piece int, ok bool) bool {
-	q := p.peers[id]
+	q := p.peer(id)
 	if q == nil {
 		return ok && p.got(piece)
 	}
@@ -168,7 +197,7 @@ func (p *Plan) PeerPiece(id PeerID, piece int, ok bool) bool {
 // PeerRejects records that a peer will not serve a piece: because it does not
 // have it after all, or (missing false) because it is busy for retry.
 func (p *Plan) PeerRejects(now time.Duration, id PeerID, piece int, missing bool, retry time.Duration) {
-	q := p.peers[id]
+	q := p.peer(id)
 	if q == nil {
 		return
 	}
@@ -177,9 +206,9 @@ func (p *Plan) PeerRejects(now time.Duration, id PeerID, piece int, missing bool
 		q.rest = max(q.rest, now+min(max(retry, 50*time.Millisecond), 10*time.Second))
 		return
 	}
-	if q.have.Has(piece) {
-		q.have.Clear(piece)
-		p.avail[piece]--
+	if q.have.has(piece) {
+		q.have.drop(piece)
+		p.gone(piece)
 		q.count--
 	}
 	if q.lies++; q.lies >= maxLies {
@@ -194,8 +223,9 @@ func (q *peer) release(p *Plan, piece int) bool {
 			rest := p.pieceLen(piece) - a.got
 			q.out -= rest
 			p.inAsk -= rest
-			p.asked[piece]--
+			p.unask(piece)
 			q.asks = append(q.asks[:k], q.asks[k+1:]...)
+			q.full = false
 			return true
 		}
 	}
@@ -206,7 +236,7 @@ func (p *Plan) askOf(now time.Duration, q *peer, piece int) {
 	q.asks = append(q.asks, ask{piece: piece, at: now})
 	q.out += p.pieceLen(piece)
 	p.inAsk += p.pieceLen(piece)
-	p.asked[piece]++
+	p.ask(piece)
 	p.do(AskPeer{Peer: q.id, Piece: piece})
 }
 
@@ -225,7 +255,7 @@ func (p *Plan) drop(q *peer, reason string) {
 // usablePeers counts the peers that serve or will serve, those on their way too.
 func (p *Plan) usablePeers(now time.Duration) int {
 	c := len(p.expected)
-	for _, q := range p.peers {
+	for _, q := range p.turn {
 		if q.usable(now) {
 			c++
 		}
@@ -254,7 +284,7 @@ func (p *Plan) room(now time.Duration, q *peer, n int64) bool {
 func (q *peer) eta(now time.Duration, n int64) time.Duration {
 	r := q.rate.rate(now)
 	if r < 1 {
-		return q.info.RTT + 2*time.Second
+		return q.info.RTT + unknownETA
 	}
 	return q.info.RTT + seconds(float64(q.out+n)/r)
 }
@@ -268,9 +298,12 @@ func (p *Plan) askPeers(now time.Duration) {
 	tooLate := max(2*time.Second, seconds(1.25*float64(p.left)/max(p.fromAll.rate(now), 1)))
 	for asked := true; asked; {
 		asked = false
-		for _, id := range p.turn {
-			q := p.peers[id]
-			if !q.usable(now) || q.count == 0 || !p.room(now, q, p.cfg.PieceSize) {
+		for _, q := range p.turn {
+			if !q.usable(now) || q.full || q.nothing == p.freed || q.count == 0 {
+				continue
+			}
+			if !p.room(now, q, p.cfg.PieceSize) {
+				q.full = p.inAsk+p.cfg.PieceSize <= p.cfg.MaxBuffer
 				continue
 			}
 			if len(q.asks) > 0 && q.eta(now, p.cfg.PieceSize) > tooLate {
@@ -279,50 +312,69 @@ func (p *Plan) askPeers(now time.Duration) {
 			if i := p.pickFor(q); i >= 0 {
 				p.askOf(now, q, i)
 				asked = true
+			} else {
+				q.nothing = p.freed
 			}
 		}
 	}
 	if len(p.turn) > 1 {
-		p.turn = append(p.turn[1:], p.turn[0])
+		first := p.turn[0]
+		copy(p.turn, p.turn[1:])
+		p.turn[len(p.turn)-1] = first
 	}
 }
 
 func (p *Plan) pickFor(q *peer) int {
 	if p.reader >= 0 {
 		for i := p.reader; i < min(p.n, p.reader+prefetch); i++ {
-			if !p.have.Has(i) && p.asked[i] == 0 && q.have.Has(i) {
+			if p.todo.has(i) && q.have.has(i) {
 				return i
 			}
 		}
 	}
-	return p.rarest(q.have.Has)
+	return p.rarest(q.have)
 }
 
 // dropStalled withdraws what was asked of peers that have gone silent.
 func (p *Plan) dropStalled(now time.Duration) {
-	for _, id := range p.turn {
-		q := p.peers[id]
+	if now < p.stallAt {
+		return
+	}
+	p.stallAt = now + minSilence
+	for _, q := range p.turn {
 		if len(q.asks) == 0 {
 			continue
 		}
 		since := now - max(q.last, q.asks[0].at)
-		limit := maxSilence / 2
-		if r := q.rate.rate(now); r > 1 {
-			limit = seconds(3 * float64(q.out) / r)
-		}
-		if since < min(max(limit, minSilence), maxSilence) {
+		if since >= minSilence {
+			limit := maxSilence / 2
+			if r := q.rate.rate(now); r > 1 {
+				limit = seconds(3 * float64(q.out) / r)
+			}
+			limit = min(max(limit, minSilence), maxSilence)
+			if since >= limit {
+				p.snub(now, q)
+				continue
+			}
+			p.stallAt = min(p.stallAt, now+limit-since)
 			continue
 		}
-		for len(q.asks) > 0 {
-			i := q.asks[0].piece
-			p.wasted += q.asks[0].got
-			q.release(p, i)
-			p.do(CancelPeer{Peer: id, Piece: i})
-		}
-		q.snubs++
-		q.rest = now + snubRest*time.Duration(q.snubs)
-		if q.snubs >= maxSnubs {
-			p.drop(q, DropStall)
-		}
+		p.stallAt = min(p.stallAt, now+minSilence-since)
+	}
+}
+
+// snub takes back what q was asked for and leaves it alone for a while, in the end
+// for good.
+func (p *Plan) snub(now time.Duration, q *peer) {
+	for len(q.asks) > 0 {
+		i := q.asks[0].piece
+		p.wasted += q.asks[0].got
+		q.release(p, i)
+		p.do(CancelPeer{Peer: q.id, Piece: i})
+	}
+	q.snubs++
+	q.rest = now + snubRest*time.Duration(q.snubs)
+	if q.snubs >= maxSnubs {
+		p.drop(q, DropStall)
 	}
 }

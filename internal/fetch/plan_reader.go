@@ -21,6 +21,7 @@ func (p *Plan) inWindow(i int) bool {
 // SetReader tells where a reader is; its pieces come first from now on.
 func (p *Plan) SetReader(off int64) {
 	p.reader = min(int(off/p.cfg.PieceSize), p.n-1)
+	p.freed++ // the window has moved
 	if p.have.Has(p.reader) {
 		return
 	}
@@ -99,7 +100,7 @@ func (p *Plan) lateFromPeer(now time.Duration, i int) bool {
 			return false
 		}
 	}
-	for _, q := range p.peers {
+	for _, q := range p.turn {
 		for _, a := range q.asks {
 			if a.piece == i {
 				return a.got == 0 && now-a.at > 2*q.info.RTT+50*time.Millisecond

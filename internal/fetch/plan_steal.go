@@ -1,0 +1,66 @@
+package fetch
+
+import "time"
+
+const (
+	// stealEvery is how often requests are moved to peers that have nothing to do.
+	stealEvery = 50 * time.Millisecond
+	// stealAge is how long a request waits at its peer, beside two round trips,
+	// before it may be moved; stealShare the part of the time it would have to go on
+	// waiting in which the other must have answered it.
+	stealAge   = 50 * time.Millisecond
+	stealShare = 0.6
+)
+
+// steal moves requests that their peers have not begun to answer to peers that
+// would answer them much sooner and have nothing else to do. A piece that few hold
+// is asked of them by everybody at once; by the time that they come to the last,
+// others hold it too.
+func (p *Plan) steal(now time.Duration) {
+	if now < p.stealAt || p.cfg.Ablate.Patient {
+		return
+	}
+	p.stealAt = now + stealEvery
+	for _, r := range p.turn {
+		if len(r.asks) > 0 || r.count == 0 || !r.usable(now) {
+			continue
+		}
+		from, piece, eta := p.slowest(now, r)
+		if from == nil || float64(r.eta(now, p.cfg.PieceSize)) > stealShare*float64(eta) {
+			continue
+		}
+		from.release(p, piece)
+		p.do(CancelPeer{Peer: from.id, Piece: piece})
+		p.askOf(now, r, piece)
+	}
+}
+
+// slowest returns the request that would be answered last, of those for pieces
+// that r holds and whose peers have not begun to answer.
+func (p *Plan) slowest(now time.Duration, r *peer) (from *peer, piece int, eta time.Duration) {
+	for _, q := range p.turn {
+		if q == r || len(q.asks) == 0 {
+			continue
+		}
+		before, rate := int64(0), q.rate.rate(now)
+		for _, a := range q.asks {
+			before += p.pieceLen(a.piece) - a.got
+			if a.got > 0 || p.asked[a.piece] > 1 || now-a.at < stealAge+2*q.info.RTT || !r.have.has(a.piece) {
+				continue
+			}
+			if e := q.waits(now, a, before, rate); e > eta {
+				from, piece, eta = q, a.piece, e
+			}
+		}
+	}
+	return from, piece, eta
+}
+
+// waits is how long request a has to go when so many bytes come with and before it
+// at rate.
+func (q *peer) waits(now time.Duration, a ask, before int64, rate float64) time.Duration {
+	if rate < 1 {
+		return max(unknownETA, now-a.at) + q.info.RTT
+	}
+	return q.info.RTT + seconds(float64(before)/rate)
+}
