@@ -25,6 +25,7 @@ type control struct {
 	mu      sync.Mutex
 	swarms  map[manifest.ObjectID]*member
 	known   bool // control has had an update
+	reach   wire.Update
 	waiting map[manifest.ObjectID]wire.Join
 }
 
@@ -54,6 +55,9 @@ func (e *Engine) control(at string, p *p2p) *control {
 		},
 		OnWelcome: c.onWelcome, OnError: c.onError,
 	})
+	if len(e.controls) == 0 {
+		e.group.Go(func() error { e.tellUplink(p.node); return nil })
+	}
 	e.controls[at] = c
 	e.group.Go(func() error {
 		_ = c.s.Run(e.ctx) // it retries until the end of ctx
@@ -98,10 +102,13 @@ func (c *control) onWelcome(ctx context.Context, w wire.Welcome, local netip.Add
 
 func (c *control) update(host, mapped []wire.Addr, nat wire.NAT) {
 	addrs := slices.Concat(mapped, host)
-	c.s.Update(wire.Update{
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reach = wire.Update{
 		Addrs: addrs[:min(len(addrs), wire.MaxAddrs)], NAT: nat,
-		Uploads: c.e.cfg.Upload, Uplink: uint32(c.e.cfg.UploadLimit * 8 / 1000),
-	})
+		Uploads: c.e.cfg.Upload, Uplink: c.p.node.Uplink(), Load: c.reach.Load,
+	}
+	c.s.Update(c.reach)
 }
 
 // enter joins the swarms that have waited for the first update.

@@ -118,6 +118,9 @@ func (m *member) seek(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		if made, failed := m.swarm.Outcomes(); len(made)+len(failed) > 0 {
+			m.control.s.Links(wire.Links{Object: m.object(), Made: made, Failed: failed})
+		}
 		if keys := m.swarm.Keys(); len(keys) < fewPeers {
 			m.control.s.Find(wire.Find{Object: m.object(), Want: wantPeers - len(keys), Except: keys, Have: m.file.Have().Count()})
 		}

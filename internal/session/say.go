@@ -46,6 +46,13 @@ func (s *Session) Find(f wire.Find) {
 	s.put(wire.Message{Type: wire.MsgFind, Find: &f})
 }
 
+// Links tells what became of candidates, once.
+func (s *Session) Links(l wire.Links) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.put(wire.Message{Type: wire.MsgLinks, Links: &l})
+}
+
 // Blame names a bad peer, once.
 func (s *Session) Blame(b wire.Blame) {
 	s.mu.Lock()

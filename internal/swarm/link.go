@@ -273,14 +273,17 @@ func (l *link) admit(m *mine, o *wire.Open) {
 	if l.ended || m.peer != nil {
 		if m.peer != nil {
 			m.peer.expires = c.Expires
+			m.peer.uplink.Store(o.Uplink)
 		}
 		l.mu.Unlock()
 		return
 	}
 	p := &Peer{
-		link: l, swarm: s, mine: m.channel, theirs: o.Channel, uploads: o.Uploads, uplink: o.Uplink,
+		link: l, swarm: s, mine: m.channel, theirs: o.Channel, uploads: o.Uploads,
 		expires: c.Expires, have: manifest.NewBitfield(s.m.Manifest.NumPieces()),
 	}
+	p.active.Store(time.Now().UnixNano())
+	p.uplink.Store(o.Uplink)
 	m.peer = p
 	l.peers[o.Channel] = p
 	l.mu.Unlock()

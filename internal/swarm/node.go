@@ -25,6 +25,9 @@ const (
 	maxLinks = 200
 	// maxPeers is the most peers a swarm seeks; more may come by themselves.
 	maxPeers = 40
+	// dullAfter is how long a peer must have sent and asked for nothing to make
+	// room for another.
+	dullAfter = time.Minute
 	// connectWithin bounds one attempt to reach a candidate.
 	connectWithin = 8 * time.Second
 	// maxDials is the most candidates that are tried at a time.
@@ -237,6 +240,8 @@ func (n *Node) dial(c wire.Candidate) {
 	defer n.mu.Unlock()
 	delete(n.dialing, c.Key)
 	for _, s := range n.swarms {
-		s.forget(c.Key)
+		if n.links[c.Key] == nil { // the other side may have come meanwhile
+			s.unreached(c.Key)
+		}
 	}
 }

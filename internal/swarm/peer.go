@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
@@ -14,8 +15,9 @@ type Peer struct {
 	mine    uint16 // our channel
 	theirs  uint16 // their channel
 	uploads bool
-	uplink  uint32
+	uplink  atomic.Uint32
 	expires time.Time         // of its grant
+	active  atomic.Int64      // Unix nanoseconds of the last piece data, either way
 	have    manifest.Bitfield // under link.mu
 	haves   []uint32          // announcements not yet written, under link.mu
 }
@@ -28,7 +30,7 @@ func (p *Peer) Uploads() bool { return p.uploads }
 
 // Uplink is the uplink the peer claims, in kbit/s; 0 is not known. All who hear
 // of a peer, from itself or from control, get the same number.
-func (p *Peer) Uplink() uint32 { return wire.RoundUplink(p.uplink) }
+func (p *Peer) Uplink() uint32 { return wire.RoundUplink(p.uplink.Load()) }
 
 // RTT is the round-trip time of the link, 0 while it is not known.
 func (p *Peer) RTT() time.Duration { return p.link.conn.RTT() }

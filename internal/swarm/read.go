@@ -82,6 +82,7 @@ func (l *link) piece(ctx context.Context, n int) error {
 		return err
 	}
 	r.got += n
+	r.peer.active.Store(time.Now().UnixNano())
 	l.received(r, n, size)
 	return nil
 }

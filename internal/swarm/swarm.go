@@ -38,6 +38,8 @@ type Swarm struct {
 	wanted map[wire.Key]uint8 // candidates to open this swarm on when their link comes, and how near they are
 	credit map[wire.Key]uint64
 	left   bool
+	made   []wire.Key // candidates linked to since Outcomes was asked
+	failed []wire.Key // and such that could not be
 }
 
 // Join takes part in a swarm. It fails when the node already does.
@@ -90,7 +92,7 @@ func (s *Swarm) Connect(candidates []wire.Candidate) {
 		}
 		s.mu.Lock()
 		p := s.peers[c.Key]
-		skip := s.left || p != nil || len(s.peers) >= maxPeers
+		skip := s.left || p != nil || len(s.peers) >= maxPeers && !s.makeRoom()
 		if !skip && len(s.wanted) < 4*maxPeers {
 			s.wanted[c.Key] = c.Near
 		}
@@ -117,11 +119,56 @@ func (s *Swarm) hasLeft() bool {
 	return s.left
 }
 
+// makeRoom parts with the peer that has neither sent nor been sent anything for
+// longest, if that is long, so that newcomers find somebody. The caller holds the
+// mutex.
+func (s *Swarm) makeRoom() bool {
+	var idle *Peer
+	for _, p := range s.peers {
+		if idle == nil || p.active.Load() < idle.active.Load() {
+			idle = p
+		}
+	}
+	if time.Since(time.Unix(0, idle.active.Load())) < dullAfter {
+		return false
+	}
+	delete(s.peers, idle.Key()) // at once: several newcomers may come together
+	s.node.start(func() { idle.link.leave(s) })
+	return true
+}
+
 // forget gives up a candidate that could not be reached.
 func (s *Swarm) forget(key wire.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.wanted, key)
+}
+
+// unreached is forget for one that was tried.
+func (s *Swarm) unreached(key wire.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, wanted := s.wanted[key]; wanted {
+		delete(s.wanted, key)
+		note(&s.failed, key)
+	}
+}
+
+func note(list *[]wire.Key, key wire.Key) {
+	if len(*list) < wire.MaxOutcomes/2 {
+		*list = append(*list, key)
+	}
+}
+
+// Outcomes are the candidates that were linked to since it was last called, and
+// those that could not be, for control to learn from: of each some, at most as
+// many as fit one message.
+func (s *Swarm) Outcomes() (made, failed []wire.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	made, failed = s.made, s.failed
+	s.made, s.failed = nil, nil
+	return made, failed
 }
 
 // seeks reports whether a link with key should open this swarm at once.
@@ -206,6 +253,7 @@ func (s *Swarm) attach(p *Peer) {
 	if near, wanted := s.wanted[p.Key()]; wanted {
 		p.link.nearby(near)
 		delete(s.wanted, p.Key())
+		note(&s.made, p.Key())
 	}
 }
 

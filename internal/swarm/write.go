@@ -134,6 +134,7 @@ func (l *link) serve(ctx context.Context, q upload.Request, buf *[]byte) (int, e
 		return 0, err
 	}
 	s.uploaded.Add(int64(n))
+	p.active.Store(time.Now().UnixNano())
 	if f := l.node.cfg.Uploaded; f != nil {
 		f(s.m.Object, n)
 	}
