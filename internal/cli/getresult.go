@@ -24,6 +24,13 @@ type resultJSON struct {
 	Peers     int     `json:"peers"`
 	Object    string  `json:"object"` // "" for a URL without a manifest
 	SHA256    string  `json:"sha256"`
+	// Edges are the servers that bytes came from, when there were several.
+	Edges []edgeJSON `json:"edges,omitempty"`
+}
+
+type edgeJSON struct {
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"`
 }
 
 func printResult(w io.Writer, r agent.Result) error {
@@ -31,10 +38,16 @@ func printResult(w io.Writer, r agent.Result) error {
 	if r.Object != (manifest.ObjectID{}) {
 		object = r.Object.String()
 	}
+	var edges []edgeJSON
+	if len(r.Edges) > 1 {
+		for _, e := range r.Edges {
+			edges = append(edges, edgeJSON{e.Name, e.Bytes})
+		}
+	}
 	err := json.NewEncoder(w).Encode(resultJSON{
 		URL: r.URL, File: r.File, Bytes: r.Size, Seconds: r.Elapsed.Seconds(),
 		FromEdge: r.FromEdge, FromPeers: r.FromPeers, Wasted: r.Wasted, Peers: r.Peers,
-		Object: object, SHA256: fmt.Sprintf("%x", r.SHA256[:]),
+		Object: object, SHA256: fmt.Sprintf("%x", r.SHA256[:]), Edges: edges,
 	})
 	if err != nil {
 		return fmt.Errorf("standard output: %w", err)

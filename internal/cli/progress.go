@@ -66,6 +66,10 @@ func (l *progressLine) clear() {
 // renderProgress is the progress in at most width columns; what matters least is
 // left out first.
 func renderProgress(name string, p agent.Progress, width int) string {
+	if p.Note != "" {
+		note := ": " + printable(p.Note)
+		return cut(shorten(name, width-len(note))+note, width)
+	}
 	percent, eta := "", ""
 	if p.Size > 0 {
 		percent = fmt.Sprintf(" %3d%%", p.Done*100/p.Size)

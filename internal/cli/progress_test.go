@@ -25,6 +25,7 @@ func TestProgressGolden(t *testing.T) {
 		{"go1.27.src.tar.gz", agent.Progress{Size: 250 * mib, Done: 100 * mib, FromEdge: 40 * mib, FromPeers: 60 * mib, Peers: 11, Rate: 6 * mib}},
 		{"beginning.iso", agent.Progress{Size: -1}},
 		{"unknown size", agent.Progress{Size: -1, Done: 3 * mib, FromEdge: 3 * mib, Rate: 900_000}},
+		{"full.iso", agent.Progress{Size: -1, Note: "the server is full, asking again in 3s"}},
 		{"complete", agent.Progress{Size: 5000, Done: 5000, FromEdge: 5000, Rate: 5000}},
 		{"a name that is much longer than what fits on a terminal of usual width.tar", agent.Progress{Size: 9 << 40, Done: 1 << 40, FromPeers: 1 << 40, Peers: 1, Rate: 1}},
 		{"evil\r\x1b[31mname", agent.Progress{Size: 100, Done: 1, Rate: 1}},

@@ -5,6 +5,7 @@ import (
 	"html"
 	"html/template"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/tandem-cdn/tandem/internal/sim/study"
@@ -39,8 +40,8 @@ func timesOf(r *study.Run) *picture {
 	}
 	last := r.Times[len(r.Times)-1]
 	ch := chart{
-		x:     axis{label: "time of a download", format: seconds, max: last * 1.04},
-		y:     axis{label: "downloads done", max: 1, format: percent},
+		x:     axis{label: "time of a download", format: ticker("s"), max: last * 1.04},
+		y:     axis{label: "downloads done", max: 1, format: ticker("%")},
 		lines: []line{distribution("with peers", "c0", r.Times)},
 	}
 	p := &picture{
@@ -92,8 +93,8 @@ func bytesOf(r *study.Run) *picture {
 		all = append(all, point{s.At - s.Span, e + p}, point{s.At, e + p})
 	}
 	ch := chart{
-		x: axis{label: "time since the beginning", format: seconds},
-		y: axis{label: "rate", format: func(v float64) string { return number(v, "B/s") }},
+		x: axis{label: "time since the beginning", format: ticker("s")},
+		y: axis{label: "rate", format: ticker("B/s")},
 		lines: []line{
 			{class: "c0", points: all, floor: edge, area: true},
 			{class: "edge", points: edge, area: true},
@@ -141,8 +142,8 @@ func crowdOf(r *study.Run) *picture {
 		most = max(most, s.Active)
 	}
 	ch := chart{
-		x:     axis{label: "time since the beginning", format: seconds},
-		y:     axis{label: "number", format: func(v float64) string { return number(math.Round(v*10)/10, "") }},
+		x:     axis{label: "time since the beginning", format: ticker("s")},
+		y:     axis{label: "number", format: ticker("")},
 		lines: []line{{class: "c0", points: active}, {class: "c2", points: seeds}},
 	}
 	p := &picture{
@@ -168,8 +169,8 @@ func ratiosOf(r *study.Run) *picture {
 	}
 	p99 := r.Ratios[(n-1)*99/100]
 	ch := chart{
-		x:     axis{label: "time ÷ time from the edge alone", format: digits, max: max(1.1, p99*1.1)},
-		y:     axis{label: "downloads at or below", max: 1, format: percent},
+		x:     axis{label: "time ÷ time from the edge alone", format: ticker(""), max: max(1.1, p99*1.1)},
+		y:     axis{label: "downloads at or below", max: 1, format: ticker("%")},
 		lines: []line{distribution("", "c0", r.Ratios)},
 		rules: []rule{{at: 1, label: "as fast as the edge alone", class: "bound", vertical: true}},
 	}
@@ -200,8 +201,8 @@ func copiesOf(r *study.Run) *picture {
 		sum, most = sum+c, max(most, c)
 	}
 	ch := chart{
-		x:     axis{label: "object, the most wanted first", format: func(v float64) string { return grouped(int64(v)) }},
-		y:     axis{label: "copies sent by edges", format: func(v float64) string { return number(v, "×") }},
+		x:     axis{label: "object, the most wanted first", format: ticker("")},
+		y:     axis{label: "copies sent by edges", format: ticker("×")},
 		lines: []line{l},
 		rules: []rule{{at: 1, label: "one copy", class: "bound"}},
 	}
@@ -213,7 +214,7 @@ func copiesOf(r *study.Run) *picture {
 // networksOf shows which AS gave to which.
 func networksOf(r *study.Run) *picture {
 	n := len(r.ASes)
-	if n < 2 || len(r.Matrix) != n {
+	if n-b2i(slices.Contains(r.ASes, 0)) < 2 || len(r.Matrix) != n {
 		return nil
 	}
 	var total, own, most float64

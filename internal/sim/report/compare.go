@@ -95,8 +95,8 @@ func swept(s *study.Study) (series map[string][]int, path string) {
 
 func sweepOf(s *study.Study, series map[string][]int, path, name string) *picture {
 	ch := chart{
-		x: axis{label: path, format: func(v float64) string { return number(v, "") }},
-		y: axis{label: name, format: func(v float64) string { return number(v, unitOf(name)) }},
+		x: axis{label: path, format: ticker("")},
+		y: axis{label: name, format: ticker(unitOf(name))},
 	}
 	p := &picture{}
 	variants := make([]string, 0, len(series))
@@ -128,8 +128,8 @@ func sweepOf(s *study.Study, series map[string][]int, path, name string) *pictur
 		}
 		p.Legend = append(p.Legend, legend{l.class, label})
 	}
-	stretch(&ch)
 	ch.rules = append(ch.rules, expected(s, name)...)
+	stretch(&ch)
 	p.Title = ranging(s, name)
 	p.Note = strings.ToUpper(saysOf(name)[:1]) + saysOf(name)[1:] + "."
 	p.SVG = ch.svg(p.Title)
@@ -152,12 +152,16 @@ func stretch(ch *chart) {
 			}
 		}
 	}
+	for _, r := range ch.rules {
+		y0, y1 = min(y0, r.at), max(y1, r.at)
+	}
 	ch.x.min, ch.x.max = x0, x1
 	if x0 > 0 && x1/x0 > 20 {
 		ch.x.log = true
 	}
 	if y0 > 0.6*y1 {
 		ch.y.min = y0 - (y1-y0)*0.3 - y1*0.02
+		ch.y.max = y1 + (y1-y0)*0.3 + y1*0.02
 	}
 }
 
@@ -249,9 +253,6 @@ func shortened(s string, n int) string {
 	if r := []rune(s); len(r) > n {
 		return string(r[:n-1]) + "…"
 	}
-	if s == "" {
-		return "the run"
-	}
 	return s
 }
 
@@ -260,7 +261,7 @@ func allTimes(s *study.Study) *picture {
 	if len(s.Runs) < 2 || len(s.Runs) > maxColours {
 		return nil
 	}
-	ch := chart{x: axis{label: "time of a download", format: seconds}, y: axis{label: "downloads done", max: 1, format: percent}}
+	ch := chart{x: axis{label: "time of a download", format: ticker("s")}, y: axis{label: "downloads done", max: 1, format: ticker("%")}}
 	p := &picture{Title: "How long downloads take in each run"}
 	for i, r := range s.Runs {
 		if len(r.Times) == 0 {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -32,6 +33,7 @@ type verdict struct{ Class, Text string }
 
 type checkRow struct {
 	Class, Mark, Figure, Says, Run, Value, Want, Aim string
+	Same                                             bool // the figure of the row before
 }
 
 type table struct {
@@ -95,6 +97,7 @@ func verdictOf(s *study.Study) verdict {
 
 func checkRows(s *study.Study) []checkRow {
 	var rows []checkRow
+	last := ""
 	for _, c := range s.Checks {
 		unit := unitOf(c.Figure)
 		r := checkRow{Figure: c.Figure, Says: saysOf(c.Figure), Run: title(c.Run), Value: "–", Class: "open", Mark: "?"}
@@ -125,6 +128,10 @@ func checkRows(s *study.Study) []checkRow {
 		case study.Broken:
 			r.Class, r.Mark = "bad", "✗"
 		}
+		// What is the same as in the line above is not said again.
+		if r.Same = r.Figure == last; !r.Same {
+			last = r.Figure
+		}
 		rows = append(rows, r)
 	}
 	return rows
@@ -134,7 +141,7 @@ func checkRows(s *study.Study) []checkRow {
 func figuresTable(s *study.Study) table {
 	t := table{Head: []string{"figure"}}
 	for _, r := range s.Runs {
-		t.Head = append(t.Head, title(r.Name))
+		t.Head = append(t.Head, cmp.Or(title(r.Name), "value"))
 	}
 	for _, f := range scenario.Figures() {
 		line := row{Name: f.Name, Says: f.Says}
@@ -164,7 +171,7 @@ func details(s *study.Study) []detail {
 	var list []detail
 	for i := range s.Runs {
 		r := &s.Runs[i]
-		d := detail{Name: title(r.Name), Open: len(s.Runs) <= 2 || i == 0}
+		d := detail{Name: cmp.Or(title(r.Name), "What happened"), Open: len(s.Runs) <= 2 || i == 0}
 		var set []string
 		for _, kv := range r.Set {
 			set = append(set, kv[0]+" = "+kv[1])

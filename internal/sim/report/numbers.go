@@ -36,6 +36,22 @@ func number(x float64, unit string) string {
 	}
 }
 
+// tick writes a round number of an axis, without the zeros that say how exact a
+// measured one is.
+func tick(x float64, unit string) string {
+	s := number(x, unit)
+	head, _, _ := strings.Cut(s, thin)
+	if rest := s[len(head):]; strings.Contains(head, ".") {
+		return strings.TrimRight(strings.TrimRight(head, "0"), ".") + rest
+	}
+	return s
+}
+
+// ticker is the format of an axis in a unit.
+func ticker(unit string) func(float64) string {
+	return func(x float64) string { return tick(x, unit) }
+}
+
 // digits are three that count, or two after the point of numbers near 1: ratios
 // are told apart there.
 func digits(x float64) string {
@@ -49,7 +65,7 @@ func digits(x float64) string {
 	case a >= 9.995:
 		return strconv.FormatFloat(x, 'f', 1, 64)
 	case a >= 0.0995:
-		return strconv.FormatFloat(x, 'f', 3, 64)[:4+b2i(x < 0)]
+		return strconv.FormatFloat(x, 'f', 2, 64)
 	default:
 		return strconv.FormatFloat(x, 'g', 2, 64)
 	}
@@ -129,10 +145,7 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%s %ss", grouped(int64(n)), what)
 }
 
-// title is a run's name as people read it.
+// title is a run's name as people read it; one that is alone has none.
 func title(name string) string {
-	if name == "" {
-		return "the run"
-	}
 	return strings.ReplaceAll(name, "=", " = ")
 }

@@ -11,7 +11,7 @@ import (
 // axis is one direction of a chart.
 type axis struct {
 	label    string
-	min, max float64
+	min, max float64 // max 0: as far as there is something
 	log      bool
 	format   func(float64) string
 	ticks    []float64 // chosen unless given
@@ -58,7 +58,7 @@ type chart struct {
 const (
 	chartWidth                           = 680.0
 	chartHeight                          = 290.0
-	padLeft, padRight, padTop, padBottom = 66.0, 16.0, 14.0, 46.0
+	padLeft, padRight, padTop, padBottom = 84.0, 16.0, 14.0, 46.0
 )
 
 // canvas collects SVG.
@@ -116,10 +116,10 @@ func (ch *chart) fit() {
 			y1 = max(y1, r.at)
 		}
 	}
-	if ch.x.max == ch.x.min {
-		ch.x.min, ch.x.max = x0, x1
+	if ch.x.max == 0 {
+		ch.x.min, ch.x.max = max(ch.x.min, x0), x1
 	}
-	if ch.y.max == ch.y.min {
+	if ch.y.max == 0 {
 		ch.y.max = ch.y.min + (y1-ch.y.min)*1.06
 	}
 	for _, a := range []*axis{&ch.x, &ch.y} {
@@ -192,6 +192,7 @@ func (ch *chart) drawAxes(c *canvas) {
 }
 
 func (ch *chart) drawLine(c *canvas, l line) {
+	l.points = ch.within(l.points)
 	if len(l.points) == 0 {
 		return
 	}
@@ -221,6 +222,22 @@ func (ch *chart) drawLine(c *canvas, l line) {
 			c.add(`<circle class="dot %s" cx="%.1f" cy="%.1f" r="3.6"/>`, l.class, ch.px(p.x), ch.py(p.y))
 		}
 	}
+}
+
+// within is the part of a line up to the end of the x axis.
+func (ch *chart) within(points []point) []point {
+	for i, p := range points {
+		if p.x <= ch.x.max {
+			continue
+		}
+		if i == 0 {
+			return nil
+		}
+		q := points[i-1]
+		y := q.y + (p.y-q.y)*(ch.x.max-q.x)/(p.x-q.x)
+		return append(points[:i:i], point{ch.x.max, y})
+	}
+	return points
 }
 
 // drawRules draws straight lines with their labels, which give way to each other.

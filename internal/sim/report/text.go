@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -18,7 +19,7 @@ func WriteText(w io.Writer, s *study.Study) error {
 	names := told(s)
 	fmt.Fprintf(tw, "run\t%s\n", strings.Join(names, "\t"))
 	for _, r := range s.Runs {
-		fmt.Fprint(tw, title(r.Name))
+		fmt.Fprint(tw, cmp.Or(title(r.Name), "–"))
 		for _, name := range names {
 			cell := "–"
 			if f, ok := r.Figures[name]; ok {

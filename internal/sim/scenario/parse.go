@@ -33,6 +33,7 @@ type File struct {
 // Run is one world of a scenario.
 type Run struct {
 	Name     string
+	Swept    string      // its part of the sweep, which it shares with runs of other variants
 	Set      [][2]string // what it changes: field and value, as written
 	Scenario Scenario
 	// World draws the world of a seed; nil is [Scenario.Config].
@@ -235,7 +236,8 @@ func (f *File) sweep(r Run, changes []Setting, axes []Axis) error {
 	if len(axes) > 0 {
 		for _, v := range axes[0].Values {
 			next := r
-			next.Name = strings.TrimSpace(r.Name + " " + axes[0].Path + "=" + v.text)
+			step := axes[0].Path + "=" + v.text
+			next.Name, next.Swept = strings.TrimSpace(r.Name+" "+step), strings.TrimSpace(r.Swept+" "+step)
 			with := append(changes[:len(changes):len(changes)], Setting{axes[0].Path, v})
 			if err := f.sweep(next, with, axes[1:]); err != nil {
 				return err

@@ -1,8 +1,6 @@
 package study
 
 import (
-	"strings"
-
 	"github.com/tandem-cdn/tandem/internal/sim/scenario"
 )
 
@@ -78,13 +76,15 @@ func (s *Study) check(f *scenario.File, e scenario.Expectation, r scenario.Run) 
 // counterpart is the run that an expectation compares r with: of the named
 // variant, and with the same swept values if there is one.
 func counterpart(f *scenario.File, r scenario.Run, e scenario.Expectation) string {
-	name := strings.Replace(r.Name, e.Run, e.Over, 1)
 	found := ""
 	for _, o := range f.Runs {
-		if o.Name == name && o.Is(e.Over) {
+		if !o.Is(e.Over) {
+			continue
+		}
+		if o.Swept == r.Swept {
 			return o.Name
 		}
-		if found == "" && o.Is(e.Over) {
+		if found == "" {
 			found = o.Name
 		}
 	}
