@@ -227,22 +227,25 @@ func networksOf(r *study.Run) *picture {
 	if total == 0 {
 		return nil
 	}
-	cell := min(22, 460/float64(n))
-	const left, top = 70.0, 34.0
+	shown := r.ASes
+	if quiet(r.Matrix, slices.Index(r.ASes, 0)) {
+		shown = slices.DeleteFunc(slices.Clone(r.ASes), func(as uint32) bool { return as == 0 })
+	}
+	cell := min(34, 430/float64(len(shown)))
+	const left, top = 84.0, 58.0
 	var c canvas
-	open(&c, chartWidth, top+cell*float64(n)+14, "bytes between networks")
-	c.text(left, 12, "label", "start", "to →     from ↓")
-	for i := range n {
-		mid := (float64(i) + 0.7) * cell
-		c.text(left-6, top+mid, "tick", "end", asName(r.ASes[i]))
-		if n <= 24 {
-			c.add(`<text class="tick" transform="translate(%.1f %.1f) rotate(-50)">%s</text>`, left+mid-2, top-4, html.EscapeString(asName(r.ASes[i])))
-		}
-		for j, b := range r.Matrix[i] {
+	open(&c, chartWidth, top+cell*float64(len(shown))+10, "bytes between networks")
+	c.text(left-10, top-14, "label", "end", "from ↓   to →")
+	for i, from := range shown {
+		mid := (float64(i) + 0.5) * cell
+		c.text(left-10, top+mid+4, "tick", "end", asName(from))
+		c.add(`<text class="tick" transform="translate(%.1f %.1f) rotate(-45)">%s</text>`, left+mid+2, top-7, html.EscapeString(asName(from)))
+		for j, to := range shown {
+			b := r.Matrix[slices.Index(r.ASes, from)][slices.Index(r.ASes, to)]
 			// The root lets small cells be seen beside large ones.
 			c.add(`<rect class="heat" x="%.1f" y="%.1f" width="%.1f" height="%.1f" style="--v:%.3f"><title>%s → %s: %s</title></rect>`,
 				left+float64(j)*cell, top+float64(i)*cell, cell-1, cell-1, math.Sqrt(float64(b)/most),
-				html.EscapeString(asName(r.ASes[i])), html.EscapeString(asName(r.ASes[j])), number(float64(b), "B"))
+				html.EscapeString(asName(from)), html.EscapeString(asName(to)), number(float64(b), "B"))
 		}
 	}
 	return &picture{
@@ -250,6 +253,19 @@ func networksOf(r *study.Run) *picture {
 		SVG:   c.done(),
 		Note:  fmt.Sprintf("The darkest cell is %s; colour goes with the square root. The largest networks have a row and a column each, all others share one.", number(most, "B")),
 	}
+}
+
+// quiet reports whether a network neither gave nor took.
+func quiet(matrix [][]int64, k int) bool {
+	if k < 0 {
+		return false
+	}
+	for i := range matrix {
+		if matrix[i][k] != 0 || matrix[k][i] != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func asName(n uint32) string {

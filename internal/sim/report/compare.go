@@ -204,7 +204,7 @@ func ranging(s *study.Study, name string) string {
 		}
 	}
 	unit := unitOf(name)
-	return fmt.Sprintf("%s: from %s (%s) to %s (%s)", name, number(low.Figures[name].Mean, unit), title(low.Name), number(high.Figures[name].Mean, unit), title(high.Name))
+	return fmt.Sprintf("%s: %s (%s) to %s (%s)", strings.ToUpper(name[:1])+name[1:], number(low.Figures[name].Mean, unit), title(low.Name), number(high.Figures[name].Mean, unit), title(high.Name))
 }
 
 func barsOf(s *study.Study, name string) *picture {

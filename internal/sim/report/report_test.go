@@ -129,7 +129,7 @@ func TestPageSaysIt(t *testing.T) {
 		"AS 4242", "97.4 % of the peers", // matrix: 1700 of 1745
 		"Edges send an object 1.92 × on the average, 3.50 × at most",
 		"70–80 %", "recalled", "tandem sim sample", "7 to 8", "2 processors", "differs between runs", "321",
-		"offload: from 30.0 % (a &lt;b&gt; hosts.rho = 0.3) to 61.2 %",
+		"Offload: 30.0 % (a &lt;b&gt; hosts.rho = 0.3) to 61.2 %",
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not say %q", want)
