@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/edge/signedurl"
+	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -131,6 +133,39 @@ func TestSignedURLs(t *testing.T) {
 			}
 			oneLine(t, d.stderr.String(), u, "signature")
 		})
+	}
+}
+
+// A URL that is signed for GET alone, as buckets give them, is resumed too.
+func TestGetOnlyURLResumes(t *testing.T) {
+	t.Parallel()
+	const size = 16 * mib
+	path := file(t, "a.bin", size)
+	base, _ := serve(t, filepath.Dir(path))
+	at, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(at)
+	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			http.Error(w, "SignatureDoesNotMatch", http.StatusForbidden)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		s.CloseClientConnections()
+		s.Close()
+	})
+	d := get(t, s.URL+"/a.bin", "--limit-rate", "6M")
+	d.reached(t, size, 0.3)
+	kept := int64(d.verified(size)) * manifest.PieceSizeFor(size)
+	d.kill()
+	o := getTo(t, d.file, s.URL+"/a.bin", "-C").done(t, read(t, path))
+	if o.fromDisk() < kept || o.Object == "" {
+		t.Errorf("%d bytes kept of %d, object %q", o.fromDisk(), kept, o.Object)
 	}
 }
 

@@ -12,34 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/store"
 )
-
-// A client killed in the middle continues with every piece it had verified.
-func TestKilledClientResumes(t *testing.T) {
-	t.Parallel()
-	const size = 24 * mib
-	path := file(t, "a.bin", size)
-	want := read(t, path)
-	url, _ := serve(t, filepath.Dir(path))
-	seed(t, url+"/a.bin", want)
-
-	first := get(t, url+"/a.bin", "--limit-rate", "6M")
-	first.reached(t, size, 0.4)
-	first.kill()
-	if _, err := os.Stat(first.file); !os.IsNotExist(err) {
-		t.Errorf("the file has its name although it is not whole: %v", err)
-	}
-	pieces := first.verified(size)
-
-	o := getTo(t, first.file, url+"/a.bin", "-C").done(t, want)
-	kept := int64(pieces) * manifest.PieceSizeFor(size)
-	if o.fromDisk() < kept {
-		t.Errorf("%d bytes were verified before the kill, %d were kept", kept, o.fromDisk())
-	}
-	t.Logf("kept %d of %d bytes, from edge %d, from peers %d", o.fromDisk(), size, o.FromEdge, o.FromPeers)
-}
 
 // An interrupt leaves what a later -C continues, and says so.
 func TestInterruptedClientResumes(t *testing.T) {

@@ -108,15 +108,19 @@ func difference(a, b []byte) int {
 	return min(len(a), len(b))
 }
 
-// verified is how many pieces the state beside an unfinished download claims.
-func (d *download) verified(size int64) int {
+// have is the pieces that the state beside an unfinished download claims, a byte
+// each; nil without one.
+func (d *download) have(size int64) []byte {
 	b, err := os.ReadFile(d.file + store.StateSuffix)
 	pieces := manifest.PieceCount(size, manifest.PieceSizeFor(size))
 	if err != nil || len(b) < pieces || !bytes.Contains(b, []byte("TDSG")) {
-		return 0
+		return nil
 	}
-	return bytes.Count(b[len(b)-pieces:], []byte{1})
+	return b[len(b)-pieces:]
 }
+
+// verified is how many pieces it claims.
+func (d *download) verified(size int64) int { return bytes.Count(d.have(size), []byte{1}) }
 
 // reached waits until a share of the pieces is verified.
 func (d *download) reached(t *testing.T, size int, share float64) {
