@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/fetch"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
@@ -25,6 +26,10 @@ type Config struct {
 	// ListenTCP and ListenUDP are the addresses for links from peers; empty is
 	// any port on all interfaces.
 	ListenTCP, ListenUDP string
+	// Patience is how long a download waits, without a byte from anyone, for servers
+	// that say when to come back (503 and Retry-After); 0 is ten minutes. Downloads
+	// that have time have more of it.
+	Patience time.Duration
 	// HTTP is used for edge requests; nil is a client with the engine's settings.
 	HTTP *http.Client
 	// CAFile holds extra PEM roots for edges and control.
@@ -68,6 +73,7 @@ type Progress struct {
 	Elapsed   time.Duration
 	Object    manifest.ObjectID // zero while there is no manifest
 	Complete  bool
+	Note      string // what is waited for, in one line; mostly empty
 }
 
 // Result is a finished download.
@@ -83,6 +89,7 @@ type Result struct {
 	Peers     int               // peers that sent verified bytes
 	Object    manifest.ObjectID // zero for a plain URL
 	SHA256    manifest.Hash     // of the whole file
+	Edges     []fetch.EdgeStats // servers it came from, first that of the URL; nil for a plain URL
 	Warning   string            // what went wrong beside, in one line; mostly empty
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/fetch"
@@ -21,6 +22,9 @@ const (
 	maxPause  = time.Second
 	// verdictWithin bounds the wait for a manifest behind the last byte.
 	verdictWithin = 300 * time.Millisecond
+	// hangWithin is how long the first response may bring nothing once the manifest
+	// is there.
+	hangWithin = 1500 * time.Millisecond
 )
 
 // fresh begins with an ordinary GET. Its bytes flow to the disk while the
@@ -33,7 +37,15 @@ func (d *Download) fresh(ctx context.Context) error {
 			return nil
 		})
 	}
-	resp, err := d.open(ctx, d.newSource(), 0)
+	var began bool
+	var went error
+	resp, err := d.patiently(ctx, func() (*http.Response, error) { return d.once(ctx, d.newSource(), 0) }, func() bool {
+		began, went = d.without(ctx)
+		return began
+	})
+	if began {
+		return went
+	}
 	if err != nil {
 		return err
 	}
@@ -61,10 +73,12 @@ func (d *Download) resume(ctx context.Context, r *store.Resumed) error {
 	d.mu.Lock()
 	d.file, d.src, d.kept = r.File, src, r.Bytes
 	d.mu.Unlock()
-	resp, err := d.probe(ctx) //nolint:bodyclose // probe closes it
+	never := func() bool { return false }
+	resp, err := d.patiently(ctx, func() (*http.Response, error) { return d.probe(ctx) }, never) //nolint:bodyclose // probe closes it
 	if err != nil {
 		return err
 	}
+	src.answered, src.at = resp.Header, resp.Request.URL
 	if d.sourceOf(resp).size != src.size || !src.isVersion(resp.Header) {
 		return changed("it is another version than the partial file")
 	}
@@ -152,6 +166,7 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 	d.notify()
 	bctx, cancel := context.WithCancel(ctx)
 	found := make(chan *bootstrapped, 1)
+	var reading atomic.Bool
 	var seeking sync.WaitGroup
 	defer seeking.Wait()
 	defer cancel()
@@ -161,6 +176,16 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 			d.settle(got.err) // at once: readers wait for it, whatever the response does
 		}
 		found <- got
+		if got.ordinary() {
+			return
+		}
+		select { // a response that hangs is not waited for
+		case <-bctx.Done():
+		case <-time.After(hangWithin):
+			if reading.Load() {
+				b.end()
+			}
+		}
 	})
 	defer context.AfterFunc(ctx, b.end)()
 	d.pause(ctx, src, resp.Header, found)
@@ -168,6 +193,7 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 	for {
 		select {
 		case got := <-found:
+			cancel()
 			if !got.ordinary() {
 				return d.promote(ctx, got, b)
 			}
@@ -175,7 +201,9 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 		default:
 		}
 		d.awaitReader(ctx, plain)
+		reading.Store(true)
 		n, err := b.Read(buf)
+		reading.Store(false)
 		if n > 0 {
 			if _, werr := plain.Write(buf[:n]); werr != nil {
 				b.end()
@@ -325,6 +353,7 @@ func (d *Download) swarm(ctx context.Context, b *bootstrapped, body io.ReadClose
 	f := fetch.NewDownload(fetch.Options{
 		Store: file, Edge: src, Stream: body, StreamAt: at, Seed: m.seed(), Uploads: d.e.cfg.Upload,
 		Window: d.window(), Announce: m.announce, Credit: m.credit, Corrupt: store.ErrCorrupt, Logger: d.e.log,
+		Patience: d.patience(),
 	})
 	m.fetch = f
 	if err := m.join(); err != nil {
@@ -338,7 +367,9 @@ func (d *Download) swarm(ctx context.Context, b *bootstrapped, body io.ReadClose
 	d.mu.Unlock()
 	d.notify()
 	d.e.log.Debug("swarm begins", "url", d.url.Redacted(), "after", time.Since(d.start).Round(time.Millisecond), "pieces", file.Have().Count())
+	more := d.seekMirrors(ctx, f, b, src)
 	err := f.Run(ctx)
+	more.close()
 	m.stopSeeking()
 	return err
 }

@@ -253,6 +253,19 @@ func (d *Download) getManifest(ctx context.Context, u *url.URL, linked bool) (ra
 // manifestLink returns the target of the Link header field (RFC 8288) with
 // rel="describedby" and the media type of manifests, or "".
 func manifestLink(h http.Header) string {
+	found := ""
+	eachLink(h, func(target, params string) bool {
+		if hasParam(params, "rel", "describedby") && hasParam(params, "type", wire.ManifestType) {
+			found = target
+		}
+		return found == ""
+	})
+	return found
+}
+
+// eachLink calls f with the target and the parameters of every link in the Link
+// fields, until it returns false.
+func eachLink(h http.Header, f func(target, params string) bool) {
 	for _, field := range h.Values("Link") {
 		for field != "" {
 			_, rest, ok := strings.Cut(field, "<")
@@ -260,27 +273,26 @@ func manifestLink(h http.Header) string {
 			if !ok || !ok2 {
 				break
 			}
-			end := strings.Index(params, "<")
-			mine := params
-			if end >= 0 {
-				mine = params[:end]
-			}
-			if hasParam(mine, "rel", "describedby") && hasParam(mine, "type", wire.ManifestType) {
-				return target
+			mine, _, _ := strings.Cut(params, "<")
+			if !f(target, mine) {
+				return
 			}
 			field = params
 		}
 	}
-	return ""
 }
 
 func hasParam(params, name, value string) bool {
+	return strings.EqualFold(param(params, name), value)
+}
+
+// param is the value of a link's parameter, or "".
+func param(params, name string) string {
 	for p := range strings.SplitSeq(params, ";") {
 		k, v, _ := strings.Cut(strings.TrimSpace(p), "=")
-		v = strings.Trim(strings.TrimRight(strings.TrimSpace(v), ","), `" `)
-		if strings.EqualFold(strings.TrimSpace(k), name) && strings.EqualFold(v, value) {
-			return true
+		if strings.EqualFold(strings.TrimSpace(k), name) {
+			return strings.Trim(strings.TrimRight(strings.TrimSpace(v), ", "), `" `)
 		}
 	}
-	return false
+	return ""
 }

@@ -52,6 +52,7 @@ type Download struct {
 	base    fetch.Stats   // bytes counted before fetch began
 	temp    string        // directory to remove at the end
 	warning string        // see Result
+	notice  string        // see Progress
 }
 
 // Download begins a download. ctx bounds its start only: Close ends it.
@@ -141,7 +142,7 @@ func (d *Download) notify() {
 func (d *Download) Progress() Progress {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p := Progress{Size: -1, FromDisk: d.kept, Elapsed: time.Since(d.start)}
+	p := Progress{Size: -1, FromDisk: d.kept, Elapsed: time.Since(d.start), Note: d.notice}
 	st := d.base
 	if d.src != nil {
 		p.Size = d.src.size
@@ -151,6 +152,9 @@ func (d *Download) Progress() Progress {
 		st.FromEdge += f.FromEdge
 		st.FromPeers, st.Peers, st.Rate = f.FromPeers, f.Peers, f.Rate
 		st.Wasted += f.Wasted
+		if f.Full {
+			p.Note = "the server is full, waiting"
+		}
 	}
 	if d.plain != nil {
 		st.FromEdge = d.plain.Size() - d.kept
@@ -268,6 +272,8 @@ func (d *Download) finish() (Result, error) {
 		r.FromEdge += st.FromEdge
 		r.FromPeers, r.Peers = st.FromPeers, st.Senders
 		r.Wasted += st.Wasted
+		r.Edges = st.Edges
+		r.Edges[0].Bytes += d.base.FromEdge
 	}
 	if d.member != nil {
 		d.member.complete(r)
@@ -300,9 +306,16 @@ func (d *Download) attempt(ctx context.Context) error {
 	return d.fresh(ctx)
 }
 
-// open sends the request that begins a download, for the bytes from off on.
+// open sends the request that begins a download, for the bytes from off on, and
+// waits while the server is full.
 func (d *Download) open(ctx context.Context, src *source, off int64) (*http.Response, error) {
-	req, err := src.request(ctx, http.MethodGet)
+	never := func() bool { return false }
+	return d.patiently(ctx, func() (*http.Response, error) { return d.once(ctx, src, off) }, never)
+}
+
+// once is open without the patience.
+func (d *Download) once(ctx context.Context, src *source, off int64) (*http.Response, error) {
+	req, err := src.request(traced(ctx), http.MethodGet)
 	if err != nil {
 		return nil, err
 	}
@@ -326,7 +339,7 @@ func (d *Download) open(ctx context.Context, src *source, off int64) (*http.Resp
 // sourceOf reads the version off the response that begins a download.
 func (d *Download) sourceOf(resp *http.Response) *source {
 	s := d.newSource()
-	s.answered = resp.Header
+	s.answered, s.at, s.remote = resp.Header, resp.Request.URL, remoteOf(resp)
 	s.etag, s.mod, s.size = resp.Header.Get("ETag"), resp.Header.Get("Last-Modified"), resp.ContentLength
 	if _, size, ok := contentRange(resp.Header.Get("Content-Range")); ok {
 		s.size = size
@@ -335,5 +348,5 @@ func (d *Download) sourceOf(resp *http.Response) *source {
 }
 
 func (d *Download) newSource() *source {
-	return &source{client: d.http, url: d.req.URL, header: d.req.Header, size: -1, limit: d.e.down}
+	return &source{client: d.http, url: d.req.URL, header: d.req.Header, size: -1, limit: d.e.down, name: d.url.Redacted()}
 }

@@ -31,6 +31,7 @@ type Engine struct {
 	data   string
 	temp   bool // data is to be removed at the end
 	http   *http.Client
+	dialer *dialer // of http; nil for one that is not the engine's own
 	down   *rate.Limiter
 	ledger *ledger.Ledger
 	hosts  *hosts
@@ -66,8 +67,11 @@ func New(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	var err error
-	if e.http, err = newHTTPClient(cfg); err != nil {
-		return nil, err
+	if e.http = cfg.HTTP; e.http == nil {
+		e.dialer = newDialer()
+		if e.http, err = newHTTPClient(cfg, e.dialer); err != nil {
+			return nil, err
+		}
 	}
 	if e.ledger, err = ledger.Open(filepath.Join(e.data, "ledger"), e.log); err != nil {
 		return nil, fmt.Errorf("ledger in %s: %w", e.data, err)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -29,10 +28,7 @@ const (
 // newHTTPClient returns a client for bulk data: HTTP/1.1, which costs about half
 // the CPU of HTTP/2 per byte, and no compression, since pieces are of the bytes
 // as they are.
-func newHTTPClient(cfg Config) (*http.Client, error) {
-	if cfg.HTTP != nil {
-		return cfg.HTTP, nil
-	}
+func newHTTPClient(cfg Config, d *dialer) (*http.Client, error) {
 	roots, err := rootsWith(cfg.CAFile)
 	if err != nil {
 		return nil, err
@@ -42,7 +38,7 @@ func newHTTPClient(cfg Config) (*http.Client, error) {
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                 http.ProxyFromEnvironment,
-			DialContext:           (&net.Dialer{Timeout: dialWithin}).DialContext,
+			DialContext:           d.DialContext,
 			TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:   dialWithin,
 			ResponseHeaderTimeout: headerWithin,
@@ -133,8 +129,14 @@ func (e *statusError) Permanent() bool {
 	return e.status >= 400 && e.status < 500 && e.status != http.StatusRequestTimeout && e.status != http.StatusTooManyRequests
 }
 
-// RetryAfter is how long the server asks to wait.
-func (e *statusError) RetryAfter() time.Duration { return e.retry }
+// RetryAfter is how long the server asks to wait; one that is full and does not
+// say is asked again after a second.
+func (e *statusError) RetryAfter() time.Duration {
+	if e.retry == 0 && (e.status == http.StatusServiceUnavailable || e.status == http.StatusTooManyRequests) {
+		return time.Second
+	}
+	return e.retry
+}
 
 func newStatusError(resp *http.Response) *statusError {
 	e := &statusError{status: resp.StatusCode, url: resp.Request.URL.Redacted(), cause: ErrServer}
@@ -146,10 +148,20 @@ func newStatusError(resp *http.Response) *statusError {
 	case http.StatusPreconditionFailed:
 		e.cause = ErrChanged
 	}
-	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s >= 0 {
-		e.retry = time.Duration(min(s, 3600)) * time.Second
-	}
+	e.retry = retryAfter(resp.Header.Get("Retry-After"))
 	return e
+}
+
+// retryAfter reads the field of that name (RFC 9110 §10.2.3): seconds or a date.
+func retryAfter(v string) time.Duration {
+	const most = time.Hour
+	if s, err := strconv.Atoi(v); err == nil && s >= 0 {
+		return min(time.Duration(min(s, 3600))*time.Second, most)
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return min(max(time.Until(at), 0), most)
+	}
+	return 0
 }
 
 // body is the body of a response that is limited in rate and closed when it has

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -25,15 +26,20 @@ const (
 
 // retryPlain asks for the rest of an ordinary download that broke off.
 func (d *Download) retryPlain(ctx context.Context, src *source, plain *store.Plain, cause error) error {
+	last := time.Now()
 	for try := 0; try < plainTries; try++ {
 		if src.size >= 0 && plain.Size() == src.size {
 			return d.streamed(ctx, src, plain, nil) // it broke off behind the last byte
 		}
 		d.awaitReader(ctx, plain)
+		wait := time.Second << try / 2
+		if full := fullFor(cause); full > 0 && time.Since(last)+full < d.patience() {
+			wait, try = full+rand.N(full/2), try-1
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(time.Second << try / 2):
+		case <-time.After(wait):
 		}
 		before := plain.Size()
 		err := d.rest(ctx, src, plain)
@@ -45,7 +51,7 @@ func (d *Download) retryPlain(ctx context.Context, src *source, plain *store.Pla
 			return err
 		}
 		if plain.Size() > before {
-			try = -1
+			try, last = -1, time.Now()
 		}
 		cause = err
 	}

@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"strings"
 
 	"golang.org/x/time/rate"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
 // source is one version of an object at an edge; it implements fetch.Edge.
@@ -18,9 +22,19 @@ type source struct {
 	etag     string      // strong, or empty
 	mod      string      // Last-Modified
 	answered http.Header // of the response that began the download
+	at       *url.URL    // where that came from, after redirects
+	remote   netip.Addr  // and the address, if it is known
 	size     int64
 	limit    *rate.Limiter
+	name     string         // for people
+	digest   *manifest.Hash // what a mirror's Repr-Digest must say, if it has one
 }
+
+// String names the server.
+func (s *source) String() string { return s.name }
+
+// Refresh makes the next request use a new connection, where none is in use.
+func (s *source) Refresh() { s.client.CloseIdleConnections() }
 
 // validator is what pins the version in If-Range (RFC 9110 §13.1.5).
 func (s *source) validator() string {
@@ -64,6 +78,9 @@ func (s *source) Fetch(ctx context.Context, off, n int64) (io.ReadCloser, error)
 
 // accept checks that a response is the range asked for, of this version.
 func (s *source) accept(resp *http.Response, off int64) error {
+	if s.digest != nil && checkDigest(resp.Header, *s.digest) != nil {
+		return changed("the mirror has other bytes")
+	}
 	same := s.isVersion(resp.Header)
 	switch {
 	case resp.StatusCode == http.StatusPartialContent:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/fetch"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
@@ -49,7 +50,15 @@ type Transfer struct {
 	Object    *manifest.ObjectID `json:"object,omitempty"`
 	SHA256    *manifest.Hash     `json:"sha256,omitempty"`
 	Warning   string             `json:"warning,omitempty"`
+	Note      string             `json:"note,omitempty"`
+	Edges     []Edge             `json:"edges,omitempty"` // of a result
 	Complete  bool               `json:"complete"`
+}
+
+// Edge is a server that a finished download came from.
+type Edge struct {
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"`
 }
 
 // Status is what the agent does.
@@ -72,7 +81,7 @@ func NewTransfer(url, file string, p agent.Progress) Transfer {
 	t := Transfer{
 		URL: url, File: file, Size: p.Size, Done: p.Done, FromEdge: p.FromEdge, FromPeers: p.FromPeers,
 		FromDisk: p.FromDisk, Wasted: p.Wasted, Peers: p.Peers, Rate: p.Rate, Uploaded: p.Uploaded,
-		Seconds: p.Elapsed.Seconds(), Complete: p.Complete,
+		Seconds: p.Elapsed.Seconds(), Complete: p.Complete, Note: p.Note,
 	}
 	if p.Object != (manifest.ObjectID{}) {
 		t.Object = &p.Object
@@ -84,7 +93,7 @@ func (t Transfer) progress() agent.Progress {
 	p := agent.Progress{
 		Size: t.Size, Done: t.Done, FromEdge: t.FromEdge, FromPeers: t.FromPeers, FromDisk: t.FromDisk,
 		Wasted: t.Wasted, Peers: t.Peers, Rate: t.Rate, Uploaded: t.Uploaded,
-		Elapsed: time.Duration(t.Seconds * float64(time.Second)), Complete: t.Complete,
+		Elapsed: time.Duration(t.Seconds * float64(time.Second)), Complete: t.Complete, Note: t.Note,
 	}
 	if t.Object != nil {
 		p.Object = *t.Object
@@ -98,6 +107,9 @@ func finished(r agent.Result) Transfer {
 		FromDisk: r.FromDisk, Wasted: r.Wasted, Peers: r.Peers, Seconds: r.Elapsed.Seconds(), Complete: true,
 		SHA256: &r.SHA256, Warning: r.Warning,
 	}
+	for _, e := range r.Edges {
+		t.Edges = append(t.Edges, Edge{e.Name, e.Bytes})
+	}
 	if r.Object != (manifest.ObjectID{}) {
 		t.Object = &r.Object
 	}
@@ -109,6 +121,9 @@ func (t Transfer) result() agent.Result {
 		URL: t.URL, File: t.File, Size: t.Size, FromEdge: t.FromEdge, FromPeers: t.FromPeers,
 		FromDisk: t.FromDisk, Wasted: t.Wasted, Peers: t.Peers, Elapsed: t.progress().Elapsed,
 		Warning: t.Warning,
+	}
+	for _, e := range t.Edges {
+		r.Edges = append(r.Edges, fetch.EdgeStats{Name: e.Name, Bytes: e.Bytes})
 	}
 	if t.Object != nil {
 		r.Object = *t.Object

@@ -75,6 +75,7 @@ type Stats struct {
 	Rate                        int64 // per second, over the last two
 	Peers                       int   // in the swarm now
 	Senders                     int   // peers that have sent verified bytes
+	Full                        bool  // nothing arrives because edges have said to come back later
 	// Edges are the edges in use, first the one that the download began with.
 	Edges []EdgeStats
 }
@@ -94,6 +95,7 @@ const (
 	giveUpAfter    = 12 * time.Second
 	maxCorruptEdge = 3
 	patience       = 10 * time.Minute
+	fullAfter      = 2 * time.Second
 )
 
 // Download runs a Plan. Peers are announced to it by the methods PeerOpen to
@@ -236,6 +238,7 @@ func (d *Download) act(ctx context.Context, now time.Duration) {
 	d.stats.Wasted = d.plan.Wasted()
 	d.stats.Peers = len(d.peers)
 	d.stats.Senders = len(d.senders)
+	d.stats.Full = now-d.progress > fullAfter && d.waiting(now, now-d.progress)
 	d.measured()
 	d.mu.Unlock()
 }
