@@ -28,7 +28,7 @@ const (
 	// slotRate is the uplink that one requester served at a time is reckoned at,
 	// bytes per second; minSlots and maxSlots bound their number, unknownSlots is
 	// the number while the uplink is not known.
-	slotRate     = 1.5e6 / 8
+	slotRate     = 3e6 / 8
 	minSlots     = 4
 	maxSlots     = 16
 	unknownSlots = 16
