@@ -148,7 +148,7 @@ func (c *control) onPeers(m wire.Peers) {
 	member := c.swarms[m.Object]
 	c.mu.Unlock()
 	if member != nil {
-		member.meet(m.Peers)
+		member.meet(m)
 	}
 }
 

@@ -94,15 +94,18 @@ func (m *member) joining() wire.Join {
 
 // meet connects to the candidates that control names. Those that will download
 // and upload as well share the duty of fetching from the edge from now on.
-func (m *member) meet(candidates []wire.Candidate) {
+func (m *member) meet(told wire.Peers) {
+	if told.Duty != nil {
+		m.fetch.SetDuty(fetch.Duty(*told.Duty))
+	}
 	var seeds []uint64
-	for _, c := range candidates {
+	for _, c := range told.Peers {
 		if c.Uploads && !c.Seed {
 			seeds = append(seeds, seedOf(c.Key))
 		}
 	}
 	m.fetch.Expect(seeds...)
-	m.swarm.Connect(candidates)
+	m.swarm.Connect(told.Peers)
 }
 
 // seek asks control for more peers while there are few.

@@ -128,11 +128,16 @@ func (c *Control) Run(ctx context.Context) error {
 func (c *Control) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	divide := time.NewTicker(divideEvery)
+	defer divide.Stop()
 	var pruned time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-divide.C:
+			c.redivide()
+			continue
 		case <-tick.C:
 		}
 		now := c.cfg.Now()
@@ -143,6 +148,24 @@ func (c *Control) sweep(ctx context.Context) {
 		pruned = now
 		if err := c.reports.prune(ctx, now.Add(-reportKeep)); err != nil && ctx.Err() == nil {
 			c.log.Error("old reports not pruned", "error", err)
+		}
+	}
+}
+
+// redivide tells the members of swarms that have grown or shrunk what each is to
+// fetch from the edge now.
+func (c *Control) redivide() {
+	type notice struct {
+		to *directory.Peer
+		wire.Peers
+	}
+	var notices []notice
+	c.dir.Redivide(func(s directory.Scope, p *directory.Peer, duty wire.Duty) {
+		notices = append(notices, notice{p, wire.Peers{Object: s.Object, Peers: []wire.Candidate{}, Duty: &duty}})
+	})
+	for _, n := range notices {
+		if s := c.sessionOf(n.to); s != nil {
+			s.send(wire.Message{Type: wire.MsgPeers, Peers: &n.Peers})
 		}
 	}
 }

@@ -129,7 +129,8 @@ func (s *session) query(o manifest.ObjectID, want int, except []wire.Key, now ti
 // introduce tells the session of its candidates and each of them of the session,
 // at one moment, so that both dial and their packets open both NATs.
 func (s *session) introduce(m membership, got []*directory.Candidate, now time.Time) {
-	answer := wire.Peers{Object: m.scope.Object, Peers: []wire.Candidate{}, Policy: m.policy}
+	duty := s.c.dir.Duty(m.scope, s.peer)
+	answer := wire.Peers{Object: m.scope.Object, Peers: []wire.Candidate{}, Policy: m.policy, Duty: &duty}
 	type notice struct {
 		to *session
 		wire.Candidate

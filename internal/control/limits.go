@@ -64,6 +64,9 @@ const (
 
 	// sweepEvery is the period of expiry.
 	sweepEvery = 10 * time.Second
+	// divideEvery is how often members are told anew what they are to fetch from
+	// the edge, where their number has changed.
+	divideEvery = 500 * time.Millisecond
 )
 
 // Refresh is how often clients repeat their joins, unless configured.

@@ -312,6 +312,14 @@ func (d *Download) Expect(seeds ...uint64) {
 	})
 }
 
+// SetDuty tells the share of the pieces that control has given this client.
+func (d *Download) SetDuty(duty Duty) {
+	d.post(func(time.Duration) {
+		d.plan.SetDuty(duty)
+		d.due = true
+	})
+}
+
 // PeerOpen admits a peer that has joined the swarm.
 func (d *Download) PeerOpen(p Peer, seed uint64) {
 	info := PeerInfo{Seed: seed, Uploads: p.Uploads(), Uplink: p.Uplink(), RTT: p.RTT()}

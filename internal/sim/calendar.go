@@ -17,6 +17,7 @@ const (
 	evOnline              // a: host
 	evOffline             // a: host
 	evWipe
+	evDivide
 )
 
 // event is something that happens at the beginning of a quantum. runA and runB

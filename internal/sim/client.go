@@ -27,6 +27,7 @@ func (w *world) newPlan(m *member, id int32, flow *edgeFlow) {
 		c.Streaming, c.StreamAt = true, int(flow.piece)
 	}
 	m.plan, m.began, m.due, m.nextTick = fetch.NewPlan(c), w.now, true, 0
+	m.plan.SetDuty(fetch.Duty(m.duty))
 	for i := range w.edges[1:] {
 		m.plan.AddEdge(0, fetch.EdgeID(i+1), fetch.EdgeInfo{})
 	}

@@ -6,14 +6,18 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/control/directory"
+	"github.com/tandem-cdn/tandem/internal/fetch"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 // What real clients and control do; see package agent and package control.
 const (
 	seekEvery = 10 * time.Second
-	fewPeers  = 8
-	pairAgain = 2 * time.Second
+	// divideEvery is how often control tells the members of swarms whose number has
+	// changed what each is to fetch from the edge.
+	divideEvery = 500 * time.Millisecond
+	fewPeers    = 8
+	pairAgain   = 2 * time.Second
 	// againFrom and againWithin bound the pause until a client that has lost
 	// control comes back to it.
 	againFrom, againWithin = 250 * time.Millisecond, 4 * time.Second
@@ -241,8 +245,32 @@ func (w *world) memberOf(p *directory.Peer, object int32) int32 {
 	return -1
 }
 
-// name introduces candidates.
+// redivide tells the members of swarms that have grown or shrunk what each is to
+// fetch from the edge now.
+func (w *world) redivide() {
+	if _, away := w.away(); !away {
+		w.control.dir.Redivide(func(s scope, p *directory.Peer, duty wire.Duty) {
+			if id := w.memberOf(p, int32(binary.BigEndian.Uint64(s.Object[8:]))); id >= 0 {
+				w.assign(id, duty)
+			}
+		})
+	}
+	w.cal.add(event{at: w.now + divideEvery, kind: evDivide})
+}
+
+// assign tells a member its share.
+func (w *world) assign(id int32, duty wire.Duty) {
+	m := &w.members[id]
+	if m.duty = duty; m.plan != nil {
+		m.plan.SetDuty(fetch.Duty(duty))
+		m.due = true
+	}
+}
+
+// name introduces candidates, and tells the one that asked its share.
 func (c *controlPlane) name(w *world, id int32, got []*directory.Candidate) {
+	m := &w.members[id]
+	w.assign(id, c.dir.Duty(w.objects[m.object].scope, c.peer(w, m.host)))
 	for _, g := range got {
 		g.Peer.Assign(w.clock())
 		if p := w.memberOf(g.Peer, w.members[id].object); p >= 0 {

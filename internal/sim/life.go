@@ -51,6 +51,7 @@ func (w *world) schedule() {
 	for _, at := range w.cfg.Control.Wipes {
 		w.cal.add(event{at: at, kind: evWipe})
 	}
+	w.cal.add(event{kind: evDivide})
 	w.pending = len(w.cfg.Downloads)
 }
 
@@ -66,6 +67,8 @@ func (w *world) handle(e event) {
 		w.sleep(e.a)
 	case evWipe:
 		w.wipe()
+	case evDivide:
+		w.redivide()
 	default:
 		w.concern(e)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tandem-cdn/tandem/internal/fetch"
 	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 // world is the state of a simulation. Time goes in quanta; in each of them the
@@ -108,6 +109,7 @@ type member struct {
 	until        time.Duration // of its stay as a seed
 	cancelled    []cancelled
 	told         []introduced // peers that control has named lately
+	duty         wire.Duty    // what control has last given it to fetch from the edge
 }
 
 // entry is a piece that a member has, and since which quantum.

@@ -171,7 +171,24 @@ type Peers struct {
 	Object manifest.ObjectID `json:"object"`
 	Peers  []Candidate       `json:"peers"`
 	Policy Policy            `json:"policy"`
+	Duty   *Duty             `json:"duty,omitempty"` // nil: as before
 }
+
+// Duty is the share of an object that a member is to fetch from the edge for its
+// swarm: the numbers Index to Index+Width−1 of those below Of. Which stripes a
+// number stands for is in docs/PROTOCOL.md §8.5. A Duty with Of 0 is none.
+type Duty struct {
+	Index uint32 `json:"index"`
+	Width uint32 `json:"width"`
+	Of    uint32 `json:"of"`
+}
+
+func (d *Duty) valid() bool {
+	return d.Of == 0 || d.Of <= maxDuty && d.Index < d.Of && d.Width > 0 && d.Width <= d.Of-d.Index
+}
+
+// maxDuty bounds Duty.Of.
+const maxDuty = 1 << 30
 
 // Candidate is a peer as control describes it to another.
 type Candidate struct {
@@ -330,6 +347,8 @@ func (m *Message) check() error {
 		return fmt.Errorf("%d addresses, the limit is %d", len(m.Update.Addrs), MaxAddrs)
 	case m.Peers != nil && len(m.Peers.Peers) > MaxCandidates:
 		return fmt.Errorf("%d peers, the limit is %d", len(m.Peers.Peers), MaxCandidates)
+	case m.Peers != nil && m.Peers.Duty != nil && !m.Peers.Duty.valid():
+		return fmt.Errorf("duty %+v", *m.Peers.Duty)
 	case m.Report != nil && len(m.Report.Receipts) > MaxReceipts:
 		return fmt.Errorf("%d receipts, the limit is %d", len(m.Report.Receipts), MaxReceipts)
 	case m.Join != nil && len(m.Join.Grant) > MaxGrant, m.Report != nil && len(m.Report.Grant) > MaxGrant:

@@ -87,6 +87,7 @@ func keyFor(p Place, tier Tier, uploads bool) (listKey, bool) {
 type Swarm struct {
 	members map[wire.Key]*Member
 	lists   map[listKey]*list
+	duties  duties
 }
 
 // NewSwarm returns an empty swarm.
@@ -111,6 +112,7 @@ func (s *Swarm) Put(p *Peer, ms Membership, now time.Time) *Member {
 		s.file(m)
 	}
 	m.Membership, m.renewed = ms, now
+	s.duties.assign(m)
 	return m
 }
 
@@ -134,6 +136,7 @@ func (s *Swarm) Refile(p *Peer) {
 	if m := s.Get(p); m != nil && m.uploads != p.Facts().Uploads {
 		s.unfile(m)
 		s.file(m)
+		s.duties.assign(m)
 	}
 }
 
@@ -152,6 +155,7 @@ func (s *Swarm) Expire(now time.Time) int {
 func (s *Swarm) remove(m *Member) {
 	delete(s.members, m.Peer.Key)
 	s.unfile(m)
+	s.duties.release(m)
 }
 
 func (s *Swarm) file(m *Member) {
