@@ -87,6 +87,7 @@ type Want struct {
 	Object   int
 	At       float64 // when it begins
 	Duration float64 // what it takes from the edge alone
+	Slack    float64 // what it may take beyond
 	Down, Up float64 // Up is 0 of a client that does not give
 	Stays    float64 // how long it gives after it is done
 }

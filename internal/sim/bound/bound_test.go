@@ -90,6 +90,9 @@ func TestTraceWithCopies(t *testing.T) {
 	near(t, "stays", PeerBytes([]float64{10}, wants, nil), 10, exact)
 	wants[0].Stays = 15
 	near(t, "leaves halfway", PeerBytes([]float64{10}, wants, nil), 5, exact)
+	// With slack the same uplinks carry more: 0.5 for 15 and not for 10.
+	slow1 := []Want{{At: 0, Duration: 10, Slack: 5, Down: 1}}
+	near(t, "slack", PeerBytes([]float64{10}, slow1, []Copy{{To: 99, Up: 0.5}}), 7.5, exact)
 	// A makespan that is held up by who comes last, and one by the uplinks.
 	late := []Want{{At: 0, Down: 10, Up: 1}, {At: 100, Down: 10, Up: 1}}
 	near(t, "last arrival", Makespan([]float64{10}, 1, late, nil), 101, exact)

@@ -6,7 +6,7 @@ import (
 )
 
 // PeerBytes is the most that peers can give to the downloads of a trace if none
-// may take longer than from the edge alone. At every moment the peers' rate in
+// may take longer than from the edge alone and its slack. At every moment the peers' rate in
 // an object is at most what its downloads take and at most what those who are in
 // it, or have it, give; nobody serves itself; and without a copy anywhere the
 // edge sends the first. A host that is in several objects counts fully in each,
@@ -20,7 +20,7 @@ func PeerBytes(sizes []float64, wants []Want, copies []Copy) float64 {
 	total := make([]float64, len(sizes))
 	for _, w := range wants {
 		total[w.Object] += sizes[w.Object]
-		end := w.At + w.Duration
+		end := w.At + w.Duration + w.Slack
 		// What the edge alone would give it: it may be the edge that is slow.
 		rate := over(sizes[w.Object], w.Duration)
 		add(w.Object, change{at: w.At, down: rate, up: w.Up, wants: 1})

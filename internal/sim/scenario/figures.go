@@ -18,7 +18,7 @@ func Figures() []Figure {
 		{Name: "makespan-bound", Unit: "s", Says: "the least that links and uplinks allow (Kumar–Ross)"},
 		{Name: "makespan-ratio", Unit: "×", Says: "makespan ÷ its bound"},
 		{Name: "offload", Unit: "%", Says: "delivered bytes that came from peers"},
-		{Name: "offload-bound", Unit: "%", Says: "the most that uplinks, first copies and company allow if nobody takes longer than from the edge alone"},
+		{Name: "offload-bound", Unit: "%", Says: "the most that uplinks, first copies and company allow if nobody takes longer than from the edge alone, or than its deadline"},
 		{Name: "offload-ratio", Unit: "×", Says: "offload ÷ its bound"},
 		{Name: "rho", Unit: "×", Says: "uplinks of those who give ÷ downlinks of all"},
 		{Name: "copies", Unit: "×", Says: "bytes edges sent ÷ size of what was wanted"},

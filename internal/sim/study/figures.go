@@ -216,14 +216,23 @@ func (p *pair) wants(sizes []float64) ([]bound.Want, []bound.Copy) {
 			}
 		}
 		at := d.At.Seconds()
-		wants = append(wants, bound.Want{Object: d.Object, At: at, Duration: took, Down: h.Down, Up: gives(h)})
-		copies = kept(copies, d.Object, h, at+took, at+took+d.Linger.Seconds())
+		slack := max(0, p.due(d)-took)
+		wants = append(wants, bound.Want{Object: d.Object, At: at, Duration: took, Slack: slack, Down: h.Down, Up: gives(h)})
+		copies = kept(copies, d.Object, h, at+took+slack, at+took+slack+d.Linger.Seconds())
 	}
 	for _, k := range p.cfg.Holdings {
 		until := cmp.Or(k.Until, p.cfg.Until)
 		copies = kept(copies, k.Object, &p.cfg.Hosts[k.Host], 0, until.Seconds())
 	}
 	return wants, copies
+}
+
+// due is how long a download may take by its deadline, in seconds.
+func (p *pair) due(d sim.Download) float64 {
+	if d.FinishBy > 0 {
+		return (d.FinishBy - d.At).Seconds()
+	}
+	return time.Duration(p.s.Downloads.Deadline).Seconds()
 }
 
 // kept adds the times in which a host gives a copy.
