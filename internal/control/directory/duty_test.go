@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/tandem-cdn/tandem/internal/wire"
 	"pgregory.net/rapid"
+
+	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 // Numbers are held by one member each, are those below Of, and become few when
