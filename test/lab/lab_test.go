@@ -205,6 +205,30 @@ func TestShapesBothDirectionsApart(t *testing.T) {
 	}
 }
 
+// A link can be slowed and cut while it is used.
+func TestThrottleAndBlackhole(t *testing.T) {
+	l := ForTest(t)
+	ctx := t.Context()
+	server := must(l.Server(ctx, Link{Up: 32 * Mbit}))(t)
+	client := must(l.Client(ctx, Link{}, Open))(t)
+	start(t, client, "sink", "10.77.2.1:7000")
+	const size = 1 << 20
+	if err := server.Throttle(ctx, 8*Mbit); err != nil {
+		t.Fatal(err)
+	}
+	took := must(strconv.ParseFloat(output(t, server, "send", "10.77.2.1:7000", strconv.Itoa(size)), 64))(t)
+	within(t, "seconds", took, float64(size-128<<10)*8/8e6, 4)
+	if _, err := client.Run(ctx, "ping", "-c", "1", "-W", "2", server.IP.String()); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Blackhole(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := client.Run(ctx, "ping", "-c", "1", "-W", "1", server.IP.String()); err == nil {
+		t.Errorf("answered from a black hole: %s", out)
+	}
+}
+
 func TestLeavesTheMachineAlone(t *testing.T) {
 	const path = "/proc/sys/net/ipv4/tcp_congestion_control"
 	before := must(os.ReadFile(path))(t)

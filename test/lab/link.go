@@ -76,3 +76,22 @@ func lose(ctx context.Context, ns, dev string, share float64) error {
 		in(ns, "nft", fmt.Sprintf("add rule netdev loss %s numgen random mod %d < %d drop", dev, grain, int(share*grain))),
 	)
 }
+
+// Throttle changes what the host sends at most from now on.
+func (h *Host) Throttle(ctx context.Context, up Rate) error {
+	return shape(ctx, h.wanNS, uplink, up)
+}
+
+// Blackhole makes the link of the host lose all of IP, both ways, from now on, as
+// when a router dies: nobody is told.
+func (h *Host) Blackhole(ctx context.Context) error {
+	chain := func(name, hook string) []string {
+		return in(h.wanNS, "nft", fmt.Sprintf("add chain netdev hole %s { type filter hook %s device %s priority 0; }", name, hook, uplink))
+	}
+	return runAll(ctx,
+		in(h.wanNS, "nft", "add", "table", "netdev", "hole"),
+		chain("rx", "ingress"), chain("tx", "egress"),
+		in(h.wanNS, "nft", "add rule netdev hole rx meta protocol ip drop"),
+		in(h.wanNS, "nft", "add rule netdev hole tx meta protocol ip drop"),
+	)
+}
