@@ -40,7 +40,7 @@ func timesOf(r *study.Run) *picture {
 	}
 	last := r.Times[len(r.Times)-1]
 	ch := chart{
-		x:     axis{label: "time of a download", format: ticker("s"), max: last * 1.04},
+		x:     axis{label: "time of a download", time: true, max: last * 1.04},
 		y:     axis{label: "downloads done", max: 1, format: ticker("%")},
 		lines: []line{distribution("with peers", "c0", r.Times)},
 	}
@@ -93,7 +93,7 @@ func bytesOf(r *study.Run) *picture {
 		all = append(all, point{s.At - s.Span, e + p}, point{s.At, e + p})
 	}
 	ch := chart{
-		x: axis{label: "time since the beginning", format: ticker("s")},
+		x: axis{label: "time since the beginning", time: true},
 		y: axis{label: "rate", format: ticker("B/s")},
 		lines: []line{
 			{class: "c0", points: all, floor: edge, area: true},
@@ -142,7 +142,7 @@ func crowdOf(r *study.Run) *picture {
 		most = max(most, s.Active)
 	}
 	ch := chart{
-		x:     axis{label: "time since the beginning", format: ticker("s")},
+		x:     axis{label: "time since the beginning", time: true},
 		y:     axis{label: "number", format: ticker("")},
 		lines: []line{{class: "c0", points: active}, {class: "c2", points: seeds}},
 	}

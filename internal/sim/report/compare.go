@@ -96,7 +96,7 @@ func swept(s *study.Study) (series map[string][]int, path string) {
 func sweepOf(s *study.Study, series map[string][]int, path, name string) *picture {
 	ch := chart{
 		x: axis{label: path, format: ticker("")},
-		y: axis{label: name, format: ticker(unitOf(name))},
+		y: axis{label: name, format: ticker(unitOf(name)), time: unitOf(name) == "s"},
 	}
 	p := &picture{}
 	variants := make([]string, 0, len(series))
@@ -261,7 +261,7 @@ func allTimes(s *study.Study) *picture {
 	if len(s.Runs) < 2 || len(s.Runs) > maxColours {
 		return nil
 	}
-	ch := chart{x: axis{label: "time of a download", format: ticker("s")}, y: axis{label: "downloads done", max: 1, format: ticker("%")}}
+	ch := chart{x: axis{label: "time of a download", time: true}, y: axis{label: "downloads done", max: 1, format: ticker("%")}}
 	p := &picture{Title: "How long downloads take in each run"}
 	for i, r := range s.Runs {
 		if len(r.Times) == 0 {

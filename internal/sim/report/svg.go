@@ -14,6 +14,7 @@ type axis struct {
 	min, max float64 // max 0: as far as there is something
 	log      bool
 	format   func(float64) string
+	time     bool      // in seconds, shown in what suits its length
 	ticks    []float64 // chosen unless given
 }
 
@@ -126,10 +127,30 @@ func (ch *chart) fit() {
 		if !(a.max > a.min) {
 			a.max = a.min + 1
 		}
+		if a.time {
+			a.clock()
+		}
 		if a.ticks == nil {
 			a.ticks = ticks(a.min, a.max, a.log)
 		}
 	}
+}
+
+// clock puts ticks at round numbers of seconds, minutes or hours, one of them for
+// the whole axis.
+func (a *axis) clock() {
+	scale, unit := 1.0, "s"
+	switch {
+	case a.max >= 4*3600:
+		scale, unit = 3600, "h"
+	case a.max >= 600:
+		scale, unit = 60, "min"
+	}
+	a.ticks = ticks(a.min/scale, a.max/scale, a.log)
+	for i := range a.ticks {
+		a.ticks[i] *= scale
+	}
+	a.format = func(x float64) string { return tick(x/scale, "") + thin + unit }
 }
 
 func (a *axis) part(v float64) float64 {

@@ -187,8 +187,8 @@ func (d *doer) pair(ctx context.Context, r scenario.Run, seed uint64) (*pair, er
 	if sims(p.s) > p.s.Repeats {
 		alone := p.cfg
 		alone.Alone = true
-		if p.alone, err = d.once(ctx, alone, r.Name); err != nil || p.alone == nil {
-			return nil, err
+		if p.alone, err = d.once(ctx, alone, r.Name); err != nil || p.alone == nil || ctx.Err() != nil {
+			return nil, err // half of it is no measure
 		}
 	}
 	if p.got, err = d.once(ctx, p.cfg, r.Name); err != nil || p.got == nil {
