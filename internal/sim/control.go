@@ -230,7 +230,7 @@ func (w *world) query(id int32, want int, except []wire.Key) directory.Query {
 	m := &w.members[id]
 	return directory.Query{Want: want, Except: except, Now: w.clock(), Allow: func(d *directory.Member) bool {
 		p := w.memberOf(d.Peer, m.object)
-		return p >= 0 && !m.wasTold(p, w.now)
+		return p >= 0 && !w.wasTold(m, p)
 	}}
 }
 

@@ -252,6 +252,9 @@ func (w *world) finish(id int32) {
 	d := &w.cfg.Downloads[id]
 	if m.plan != nil {
 		w.act(w.shardOf(m.host), m, id) // withdraws what is asked for twice
+		if m.plan.Late(m.time(m.doneAt)) {
+			w.tally.late++
+		}
 	}
 	o := &w.outcomes[id]
 	o.Done, o.Took, o.Peers = true, m.doneAt-d.At, m.nlinks

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"slices"
-	"time"
 
 	"github.com/tandem-cdn/tandem/internal/control/directory"
 )
@@ -13,21 +12,20 @@ const (
 	maxLinks = 200 // the most links a host keeps
 	// linkTrips is how many round trips a link takes: TCP or QUIC, TLS, HELLO, OPEN.
 	linkTrips = 3
+	// linkStep is by how many links the room for them grows.
+	linkStep = 12
 )
 
-// introduced is a peer that control has named, and when.
-type introduced struct {
-	peer int32
-	at   time.Duration
-}
+// introduced is a peer that control has named, and the quantum in which it did.
+type introduced struct{ peer, at int32 }
 
 // introduce has two members seek each other, if their networks let them.
 func (w *world) introduce(a, b int32) {
 	ma, mb := &w.members[a], &w.members[b]
 	w.expect(ma, b)
 	w.expect(mb, a)
-	ma.told = append(ma.told, introduced{b, w.now})
-	mb.told = append(mb.told, introduced{a, w.now})
+	ma.told = append(ma.told, introduced{b, w.q})
+	mb.told = append(mb.told, introduced{a, w.q})
 	if ma.nlinks >= maxPeers && mb.nlinks >= maxPeers || !w.control.canLink(w, ma.host, mb.host) {
 		return
 	}
@@ -38,9 +36,10 @@ func (w *world) introduce(a, b int32) {
 }
 
 // wasTold reports whether control has named b to a a moment ago.
-func (m *member) wasTold(b int32, now time.Duration) bool {
+func (w *world) wasTold(m *member, b int32) bool {
+	since := w.q - w.quanta(pairAgain)
 	for i := len(m.told) - 1; i >= 0; i-- {
-		if now-m.told[i].at > pairAgain {
+		if m.told[i].at < since {
 			return false
 		}
 		if m.told[i].peer == b {
@@ -95,6 +94,9 @@ func (m *member) slot() int32 {
 		i := m.unused[n-1]
 		m.unused = m.unused[:n-1]
 		return i
+	}
+	if len(m.links) == cap(m.links) { // by little: there are many members
+		m.links = append(make([]link, 0, len(m.links)+linkStep), m.links...)
 	}
 	m.links = append(m.links, link{peer: -1})
 	return int32(len(m.links) - 1)

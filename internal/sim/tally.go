@@ -23,6 +23,7 @@ type tally struct {
 	possible  float64 // what they could have sent since the last sample
 	seeds     int
 	completed int
+	late      int
 	rows      []uint32
 	edge      int64 // bytes at the last sample
 	peers     int64
@@ -144,7 +145,7 @@ func (w *world) result(complete bool) *Result {
 		t.sample(w)
 	}
 	r := &Result{
-		Seed: w.cfg.Seed, Simulated: w.now, Complete: complete, Outcomes: w.outcomes,
+		Seed: w.cfg.Seed, Simulated: w.now, Complete: complete, Violations: w.tally.late, Outcomes: w.outcomes,
 		Edges: make([]int64, len(w.edges)), Series: w.tally.samples, Copies: make([]float64, len(w.objects)),
 		Matrix: ASMatrix{AS: w.tally.rows},
 	}
