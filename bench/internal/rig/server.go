@@ -82,7 +82,7 @@ func Background(cmd *exec.Cmd, log string) error {
 // Serve runs `tandem serve` of directory www on port 80 of a host until ctx
 // ends; it returns when the server says it is ready. state is a directory for
 // its data and log.
-func Serve(ctx context.Context, h *lab.Host, bin, www, state string) error {
+func Serve(ctx context.Context, h *lab.Host, bin, www, state string, flags ...string) error {
 	if err := os.MkdirAll(state, 0o755); err != nil {
 		return fmt.Errorf("tandem serve: %w", err)
 	}
@@ -90,7 +90,8 @@ func Serve(ctx context.Context, h *lab.Host, bin, www, state string) error {
 	if err != nil {
 		return fmt.Errorf("tandem serve: %w", err)
 	}
-	cmd := h.Command(ctx, bin, "serve", www, "--listen", h.IP.String()+":80", "--data", filepath.Join(state, "data"))
+	args := append([]string{"serve", www, "--listen", h.IP.String() + ":80", "--data", filepath.Join(state, "data")}, flags...)
+	cmd := h.Command(ctx, bin, args...)
 	cmd.Stdout = w
 	log := filepath.Join(state, "log")
 	err = errors.Join(Background(cmd, log), w.Close())

@@ -13,11 +13,12 @@ import (
 type Tandem struct {
 	Binary string
 	Flags  []string // further ones of tandem get
+	Server []string // further ones of tandem serve
 }
 
 // Serve implements [System].
 func (t Tandem) Serve(ctx context.Context, s Site) error {
-	return Serve(ctx, s.Edge, t.Binary, s.WWW, filepath.Join(s.Dir, "serve"))
+	return Serve(ctx, s.Edge, t.Binary, s.WWW, filepath.Join(s.Dir, "serve"), t.Server...)
 }
 
 // Client implements [System].
