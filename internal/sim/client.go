@@ -207,7 +207,7 @@ func (w *world) askEdge(s *shard, m *member, id int32, a fetch.AskEdge) {
 	for i, c := range m.idle {
 		if c.edge == edge && !a.Fresh {
 			f.conn, f.ready = c, w.q+w.quanta(rtt)
-			if w.q-c.last > w.quanta(idleReset) {
+			if w.q-c.last > w.reset {
 				f.win = initialWindow
 			}
 			m.idle = append(m.idle[:i], m.idle[i+1:]...)

@@ -157,7 +157,7 @@ func fill(w *world, flows []flow, src []int32) []float64 {
 		step := math.Inf(1)
 		room := func(i int) float64 {
 			f := flows[i]
-			return min(f.cap-rate[i], (w.hosts[src[i]].up-up[src[i]])/float64(nUp[src[i]]), (w.hosts[f.dst].down-down[f.dst])/float64(nDown[f.dst]))
+			return min(f.cap-rate[i], (w.hosts[src[i]].up-up[src[i]])/float64(nUp[src[i]]), (w.down[f.dst]-down[f.dst])/float64(nDown[f.dst]))
 		}
 		for i := range flows {
 			if !fixed[i] {

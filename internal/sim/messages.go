@@ -95,9 +95,7 @@ func (w *world) hearAsk(s *shard, a *ask) {
 	case askPiece:
 		w.serve(s, m, l, a)
 	case askCancel:
-		if l.up != nil {
-			w.hosts[m.host].out.alloc.Cancel(w.now, &l.up.Requester, uint32(a.piece))
-		}
+		w.stop(s, m, l, a.piece)
 	case askClose:
 		m.part(a.slot)
 		w.unlink(m, a.slot)
@@ -115,7 +113,7 @@ func (w *world) receive(s *shard) {
 	for i := range s.end - s.first {
 		h := &w.hosts[s.first+i]
 		if h.downSpare > 0 && s.inStart[i+1]-s.inStart[i] > 1 {
-			h.downSpare = min(h.downSpare, h.down*w.sec)
+			h.downSpare = min(h.downSpare, w.down[s.first+i]*w.sec)
 		} else {
 			h.downSpare = 0
 		}

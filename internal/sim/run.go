@@ -33,8 +33,10 @@ func quantum(n int) time.Duration {
 		return 20 * time.Millisecond
 	case n <= 20000:
 		return 50 * time.Millisecond
+	case n <= 50000:
+		return 100 * time.Millisecond
 	}
-	return 100 * time.Millisecond
+	return 200 * time.Millisecond
 }
 
 func withDefaults(c Config) (Config, error) {

@@ -20,7 +20,7 @@ type shard struct {
 	active     []int32        // members that download
 	busy       []int32        // hosts that have requests to answer
 	soon       [horizon][]ask // on their way, by the quantum in which they arrive
-	refusals   []refusal
+	answers    []answer
 
 	asks [][]ask  // to the members of each shard: requests and what else links carry
 	data [][]news // to the same: what was sent

@@ -24,8 +24,9 @@ type tally struct {
 	seeds     int
 	completed int
 	late      int
-	rows      []uint32
-	edge      int64 // bytes at the last sample
+	rows      []uint32 // of the matrix: autonomous systems
+	row       []uint8  // of each host
+	edge      int64    // bytes at the last sample
 	peers     int64
 }
 
@@ -58,8 +59,9 @@ func newTally(w *world) tally {
 	for i, as := range t.rows {
 		row[as] = uint8(i)
 	}
+	t.row = make([]uint8, len(w.hosts))
 	for i := range w.hosts {
-		w.hosts[i].row = row[w.hosts[i].as]
+		t.row[i] = row[w.hosts[i].as]
 	}
 	for i := range w.shards {
 		w.shards[i].tally = shardTally{
@@ -73,7 +75,7 @@ func newTally(w *world) tally {
 // sent counts n bytes from one host to another.
 func (t *shardTally) sent(w *world, from, to int32, n int64) {
 	t.peers += n
-	t.matrix[int(w.hosts[from].row)*len(w.tally.rows)+int(w.hosts[to].row)] += n
+	t.matrix[int(w.tally.row[from])*len(w.tally.rows)+int(w.tally.row[to])] += n
 }
 
 // sentCDN counts n bytes of an object from an edge.

@@ -23,6 +23,7 @@ type requester struct {
 	member, slot int32 // the link that is sent on
 	listed       bool  // in the uplink's list
 	frac         float32
+	untold       int32 // bytes of a frame that is not whole yet
 }
 
 // serve gives a request to the uplink, or refuses it.
@@ -32,7 +33,7 @@ func (w *world) serve(s *shard, m *member, l *link, a *ask) {
 	case h.conduct == Staller:
 		return
 	case !m.have.Has(int(a.piece)):
-		w.refuse(s, l, a.piece, newsMissing, 0)
+		w.answer(s, l, a.piece, newsMissing, 0)
 		return
 	case h.out.alloc == nil:
 		var c upload.Config
@@ -49,7 +50,7 @@ func (w *world) serve(s *shard, m *member, l *link, a *ask) {
 		Rare:    w.rare(m, a.piece),
 	}
 	if busy, ok := h.out.alloc.Ask(w.now, &l.up.Requester, q); !ok {
-		w.refuse(s, l, a.piece, newsBusy, int32(busy.Retry/time.Millisecond))
+		w.answer(s, l, a.piece, newsBusy, int32(busy.Retry/time.Millisecond))
 		return
 	}
 	if !h.out.busy {
@@ -80,6 +81,20 @@ func (w *world) newRequester(member, slot int32, l *link) *requester {
 	return r
 }
 
+// stop ends a request that was cancelled; what was begun of a frame still arrives.
+func (w *world) stop(s *shard, m *member, l *link, piece int32) {
+	r := l.up
+	if r == nil {
+		return
+	}
+	if q, ok := r.Turn(); ok && int32(q.Piece) == piece && r.untold > 0 {
+		w.answer(s, l, piece, 0, r.untold)
+		s.tally.sent(w, m.host, w.members[l.peer].host, int64(r.untold))
+		r.untold = 0
+	}
+	w.hosts[m.host].out.alloc.Cancel(w.now, &r.Requester, uint32(piece))
+}
+
 // rare reports whether at most one neighbour of m has a piece, as package swarm
 // reckons.
 func (w *world) rare(m *member, piece int32) bool {
@@ -94,14 +109,15 @@ func (w *world) rare(m *member, piece int32) bool {
 	return true
 }
 
-// refuse tells the far end that a request is not served.
-func (w *world) refuse(s *shard, l *link, piece int32, flags uint8, retry int32) {
+// answer tells the far end of a request what has become of it.
+func (w *world) answer(s *shard, l *link, piece int32, flags uint8, n int32) {
 	to := int(w.members[l.peer].host) / w.per
-	s.refusals = append(s.refusals, refusal{to, news{member: l.peer, slot: l.back, piece: piece, flags: flags, n: retry}})
+	s.answers = append(s.answers, answer{to, news{member: l.peer, slot: l.back, piece: piece, flags: flags, n: n}})
 }
 
-// refusal is a refusal with the shard that it is for.
-type refusal struct {
+// answer is news before anything is sent in a quantum, with the shard that it is
+// for.
+type answer struct {
 	to int
 	news
 }
@@ -160,11 +176,10 @@ func rampCap(win, rtt float32, limit, sec float64) float64 {
 func (w *world) addFlow(s *shard, src int32, r *requester) {
 	l := &w.members[r.member].links[r.slot]
 	dst := w.members[l.peer].host
-	if w.q-l.last > w.quanta(idleReset) {
+	if w.q-l.last > w.reset {
 		l.win = initialWindow
 	}
-	limit := min(w.hosts[src].up, w.hosts[dst].down)
-	f := flow{r: r, dst: dst, cap: rampCap(l.win, l.rtt, limit, w.sec)}
+	f := flow{r: r, dst: dst, cap: rampCap(l.win, l.rtt, min(w.hosts[src].up, w.down[dst]), w.sec)}
 	s.flows = append(s.flows, f)
 	to := int(dst) / w.per
 	s.in[to] = append(s.in[to], inflow{dst: dst, src: src, cap: f.cap})
@@ -176,10 +191,10 @@ func (w *world) send(s *shard) {
 	for i := range s.data {
 		s.data[i], s.asks[i] = s.data[i][:0], s.asks[i][:0]
 	}
-	for _, r := range s.refusals {
+	for _, r := range s.answers {
 		s.data[r.to] = append(s.data[r.to], r.news)
 	}
-	s.refusals = s.refusals[:0]
+	s.answers = s.answers[:0]
 	for i := s.first; i < s.end; i++ {
 		w.hosts[i].downSpare = 0 // used up by now
 	}
@@ -218,25 +233,28 @@ func (w *world) sendOn(s *shard, f *flow, h *host, up float64) float64 {
 		n := min(left, int64(q.Length))
 		left -= n
 		l.win += float32(n)
-		h.out.alloc.Sent(w.now, &r.Requester, q.ID, int(n))
-		w.report(s, m, l, q, int32(n), float64(left)/all)
+		r.untold += int32(n)
+		if goesOn := h.out.alloc.Sent(w.now, &r.Requester, q.ID, int(n)); !goesOn || r.untold >= wire.MaxData {
+			w.report(s, m, l, r, q, n == int64(q.Length), float64(left)/all)
+		}
 	}
 	l.last = w.q
 	return float64(left)
 }
 
-// report tells the receiver of n bytes of a request that were sent; left is which
-// part of the quantum is left.
-func (w *world) report(s *shard, m *member, l *link, q upload.Request, n int32, left float64) {
-	x := news{member: l.peer, slot: l.back, piece: int32(q.Piece), n: n, part: uint8(255 * (1 - left))}
-	if n == int32(q.Length) {
+// report tells the receiver of what was sent of a request: by the frame, as it is
+// in the real protocol. left is which part of the quantum is left.
+func (w *world) report(s *shard, m *member, l *link, r *requester, q upload.Request, whole bool, left float64) {
+	x := news{member: l.peer, slot: l.back, piece: int32(q.Piece), n: r.untold, part: uint8(255 * (1 - left))}
+	r.untold = 0
+	if whole {
 		x.flags = newsDone
 		if w.hosts[m.host].conduct == Poisoner || m.bad.Has(int(q.Piece)) {
 			x.flags |= newsCorrupt
 		}
 	}
 	to := w.members[l.peer].host
-	s.tally.sent(w, m.host, to, int64(n))
+	s.tally.sent(w, m.host, to, int64(x.n))
 	box := &s.data[int(to)/w.per]
 	*box = append(*box, x)
 }

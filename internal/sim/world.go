@@ -21,6 +21,7 @@ type world struct {
 	q       int32   // number of this quantum
 	now     time.Duration
 	workers int
+	reset   int32 // idleReset in quanta
 
 	hosts   []host
 	members []member
@@ -31,6 +32,7 @@ type world struct {
 
 	// Dense arrays beside hosts and members, for what other shards read.
 	logLen    []int32   // pieces in the log of each member
+	down      []float64 // payload bytes per second
 	upLevel   []float64 // fair share on each host's uplink, +Inf where it is not full
 	downLevel []float64
 
@@ -46,17 +48,16 @@ type world struct {
 
 // host is one machine with its two links.
 type host struct {
-	up, down float64 // payload bytes per second
-	delay    time.Duration
-	conduct  Conduct
-	uploads  bool
-	online   bool
-	session  bool // logged in to control
-	row      uint8
-	as       uint32
-	links    int32
-	members  []int32 // that are in a swarm or on their way into one
-	waiting  []int32 // members that begin when the host is online again
+	up      float64 // payload bytes per second
+	delay   time.Duration
+	conduct Conduct
+	uploads bool
+	online  bool
+	session bool // logged in to control
+	as      uint32
+	links   int32
+	members []int32 // that are in a swarm or on their way into one
+	waiting []int32 // members that begin when the host is online again
 
 	out       uplink
 	downSpare float64 // bytes that flows which ended early have left over
@@ -166,7 +167,7 @@ type edgeServer struct {
 
 func newWorld(c Config) *world {
 	w := &world{cfg: c, dt: c.Tick, workers: c.Workers, rng: rand.New(rand.NewPCG(c.Seed, 0x73696d))}
-	w.sec = w.dt.Seconds()
+	w.sec, w.reset = w.dt.Seconds(), w.quanta(idleReset)
 	w.objects = make([]object, len(c.Objects))
 	for i, o := range c.Objects {
 		w.objects[i] = newObject(o, c.Seed, i)
@@ -175,10 +176,11 @@ func newWorld(c Config) *world {
 	for i, e := range c.Edges {
 		w.edges[i] = edgeServer{Edge: e, level: math.Inf(1)}
 	}
-	w.hosts = make([]host, len(c.Hosts))
+	w.hosts, w.down = make([]host, len(c.Hosts)), make([]float64, len(c.Hosts))
 	for i, h := range c.Hosts {
+		w.down[i] = h.Down * c.Efficiency
 		w.hosts[i] = host{
-			up: h.Up * c.Efficiency, down: h.Down * c.Efficiency, delay: h.Delay,
+			up: h.Up * c.Efficiency, delay: h.Delay,
 			conduct: h.Conduct, uploads: h.Uploads && !c.Alone, as: h.Place.AS,
 		}
 	}
