@@ -114,8 +114,7 @@ func run(ctx context.Context) error {
 func (o options) trial(name, what string) rig.Trial {
 	r := cases()[name]
 	return rig.Trial{
-		Clients: o.n,
-		Link:    lab.Link{Up: r.Up, Down: r.Down},
+		Clients: rig.Alike(o.n, lab.Link{Up: r.Up, Down: r.Down}),
 		Edge:    lab.Link{Up: r.Edge, Down: r.Edge},
 		System:  systemOf(what, o),
 		File:    rig.RandomFile(o.mib << 20),

@@ -131,7 +131,7 @@ func (o options) turn(ctx context.Context, r *result) error {
 		{tandem, rig.Tandem{Binary: o.binary, Flags: strings.Fields(o.flags)}},
 	} {
 		got, err := rig.Trial{
-			Clients: o.clients, Link: lab.Link{Up: each, Down: each}, System: m.system,
+			Clients: rig.Alike(o.clients, lab.Link{Up: each, Down: each}), System: m.system,
 			File: func(path string) error { return rig.Copy(o.file, path) }, Timeout: o.timeout,
 		}.Run(ctx)
 		if err != nil {

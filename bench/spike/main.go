@@ -125,7 +125,7 @@ func (o options) crowd(ctx context.Context, limited bool, bound float64) (measur
 		system.Server = []string{"--max-requests", strconv.Itoa(o.admit)}
 	}
 	got, err := rig.Trial{
-		Clients: o.clients, Link: lab.Link{Up: each, Down: each}, Edge: lab.Link{Up: each, Down: each},
+		Clients: rig.Alike(o.clients, lab.Link{Up: each, Down: each}), Edge: lab.Link{Up: each, Down: each},
 		System: system, File: rig.RandomFile(o.mib << 20), Timeout: o.timeout,
 	}.Run(ctx)
 	if err != nil {

@@ -31,6 +31,9 @@ type Outcome struct {
 	Wasted    int64   `json:"wasted"`
 	Peers     int     `json:"peers"`
 	SHA256    string  `json:"sha256"`
+	// Began is when the seconds begin to count, after the first start of a process
+	// of the crowd: later than the client's own start by what a process needs.
+	Began float64 `json:"began"`
 }
 
 // Download is one client of a crowd.
@@ -38,6 +41,7 @@ type Download struct {
 	Cmd  *exec.Cmd
 	File string // where the file must be when the client has said so
 	Log  string
+	At   time.Duration // when it starts, after the first
 }
 
 // Get is a `tandem get` on a host that keeps sharing until it is killed. Its
@@ -66,17 +70,21 @@ func mkdir(dir string) error {
 	return nil
 }
 
-// Crowd starts all downloads at once and returns when the last has its file,
-// with the outcomes in order and the time from the first start to the last end.
-// The clients go on sharing until stop is called or ctx ends.
+// Crowd starts all downloads, which are in order of At, and returns when the last
+// has its file, with the outcomes in order and the time from the first start to
+// the last end. The clients go on sharing until stop is called or ctx ends.
 func Crowd(ctx context.Context, all []*Download) (got []Outcome, wall time.Duration, stop func(), err error) {
 	got = make([]Outcome, len(all))
 	g, ctx := errgroup.WithContext(ctx)
 	began := time.Now()
 	for i, d := range all {
-		out, err := d.start()
+		out, err := d.startAt(ctx, began)
 		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause // one that was there already has failed
+			}
 			kill(all[:i])
+			_ = g.Wait()
 			return nil, 0, nil, err
 		}
 		stopRead := context.AfterFunc(ctx, func() { _ = out.Close() })
@@ -86,6 +94,7 @@ func Crowd(ctx context.Context, all []*Download) (got []Outcome, wall time.Durat
 			if err != nil {
 				return fmt.Errorf("client %d: %w\n%s", i+1, err, Tail(d.Log))
 			}
+			o.Began = time.Since(began).Seconds() - o.Seconds
 			got[i] = o
 			return nil
 		})
@@ -97,6 +106,16 @@ func Crowd(ctx context.Context, all []*Download) (got []Outcome, wall time.Durat
 		return nil, 0, nil, err
 	}
 	return got, wall, func() { kill(all) }, nil
+}
+
+// startAt starts the client when its time has come, unless ctx ends before.
+func (d *Download) startAt(ctx context.Context, began time.Time) (*os.File, error) {
+	if wait := time.Until(began.Add(d.At)); wait > 0 {
+		if err := Sleep(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+	return d.start()
 }
 
 // start starts the client and returns the pipe it prints its outcome to.

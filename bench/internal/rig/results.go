@@ -87,6 +87,19 @@ func Median(values []float64) float64 {
 	return (v[(n-1)/2] + v[n/2]) / 2
 }
 
+// Quantile interpolates between the values next to it; q is 0..1. Of nothing it
+// is 0.
+func Quantile(values []float64, q float64) float64 {
+	v := slices.Sorted(slices.Values(values))
+	if len(v) == 0 {
+		return 0
+	}
+	x := q * float64(len(v)-1)
+	i := min(int(x), len(v)-1)
+	next := v[min(i+1, len(v)-1)]
+	return v[i] + (x-float64(i))*(next-v[i])
+}
+
 // MedianOf is the median of one figure of many runs.
 func MedianOf[T any](runs []T, figure func(T) float64) float64 {
 	values := make([]float64, len(runs))

@@ -7,19 +7,31 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/tandem-cdn/tandem/test/lab"
 )
 
-// Trial is one crowd in a fresh lab: clients that all ask for one file at once.
+// Trial is one crowd in a fresh lab: clients that all ask for one file.
 type Trial struct {
-	Clients int
-	Link    lab.Link // of a client
+	Clients []Client // in order of At
 	Edge    lab.Link
 	System  System
 	File    func(path string) error // makes the file
 	Timeout time.Duration
+}
+
+// Client is one of a crowd.
+type Client struct {
+	Link lab.Link
+	NAT  lab.NAT
+	At   time.Duration // when it asks, after the first
+}
+
+// Alike are n clients without NATs that ask at once.
+func Alike(n int, link lab.Link) []Client {
+	return slices.Repeat([]Client{{Link: link, NAT: lab.Open}}, n)
 }
 
 // System is a way to bring the file to the crowd.
@@ -89,8 +101,14 @@ func (t Trial) build(ctx context.Context, l *lab.Lab, dir string) (Site, error) 
 		return s, err
 	}
 	s.URL = "http://" + s.Edge.IP.String() + "/" + filepath.Base(s.File)
-	s.Clients, err = l.Clients(ctx, t.Clients, t.Link, lab.Open)
-	return s, err
+	for _, c := range t.Clients {
+		h, err := l.Client(ctx, c.Link, c.NAT)
+		if err != nil {
+			return s, err
+		}
+		s.Clients = append(s.Clients, h)
+	}
+	return s, nil
 }
 
 func (t Trial) download(ctx context.Context, s Site) (*Observed, error) {
@@ -100,6 +118,7 @@ func (t Trial) download(ctx context.Context, s Site) (*Observed, error) {
 		if err != nil {
 			return nil, err
 		}
+		d.At = t.Clients[i].At
 		all[i] = d
 	}
 	cc, err := s.Edge.CongestionControl(ctx)
