@@ -23,7 +23,7 @@ type Host struct {
 	wanNS string // namespace with the end of the shaped link: the host's or its router's
 }
 
-// uplink is the name of a host's or router's interface to the switch.
+// uplink is the name of a host's or router's interface to the core.
 const uplink = "eth0"
 
 // Server adds a public host at the next address of 10.77.1.0/24.
@@ -32,7 +32,7 @@ func (l *Lab) Server(ctx context.Context, link Link) (*Host, error) {
 	l.servers++
 	n := l.servers
 	l.mu.Unlock()
-	h := &Host{Name: fmt.Sprintf("e%d", n), IP: address(77, 1, n)}
+	h := &Host{Name: fmt.Sprintf("e%d", n), IP: address(1, n)}
 	h.Public = h.IP
 	ns, err := l.addMachine(ctx, h.Name)
 	if err != nil {
@@ -53,7 +53,7 @@ func (l *Lab) Client(ctx context.Context, link Link, kind NAT) (*Host, error) {
 		return hosts[0], nil
 	}
 	n := l.nextClient()
-	h := &Host{Name: fmt.Sprintf("c%d", n), IP: address(77, 2, n)}
+	h := &Host{Name: fmt.Sprintf("c%d", n), IP: address(2, n)}
 	h.Public = h.IP
 	ns, err := l.addMachine(ctx, h.Name)
 	if err != nil {
@@ -98,8 +98,8 @@ func (l *Lab) addMachine(ctx context.Context, name string) (string, error) {
 	return ns, setCubic(ctx, ns)
 }
 
-func address(second, third, n int) netip.Addr {
-	return netip.AddrFrom4([4]byte{10, byte(second), byte(third), byte(n)})
+func address(third, n int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 77, byte(third), byte(n)})
 }
 
 // Command is a command on the host, in a process group of its own that is killed

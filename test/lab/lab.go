@@ -3,12 +3,13 @@
 // Package lab builds a real network on one machine: hosts in network
 // namespaces, links shaped apart in each direction, and kernel NAT.
 //
-// Every host hangs on one switch, a bridge in a namespace of its own. Servers
-// are 10.77.1.K, clients 10.77.2.K; a client behind a NAT has 192.168.K.2, and
-// 10.77.2.K is the address of its router. Links are token buckets with 100 ms of
-// queue, an ordinary home router's buffer, and TCP runs cubic, so that figures
-// of two machines compare. There is no delay: netem is missing from many
-// kernels.
+// Every host hangs on one core, a router in a namespace of its own: on a switch
+// each of n hosts would have n neighbours, and the kernel has one table of 1024
+// for all namespaces. Servers are 10.77.1.K, clients 10.77.2.K; a client behind a
+// NAT has 192.168.K.2, and 10.77.2.K is the address of its router. Links are token
+// buckets with 100 ms of queue, an ordinary home router's buffer, and TCP runs
+// cubic, so that figures of two machines compare. There is no delay: netem is
+// missing from many kernels.
 //
 // A lab needs root, ip, nft and tc. Everything it makes carries the name of the
 // process that made it; [New] clears away what dead processes left.
@@ -30,7 +31,7 @@ import (
 	"time"
 )
 
-// Lab is a switch and the hosts plugged into it. Its methods may be called from
+// Lab is a core and the hosts plugged into it. Its methods may be called from
 // several goroutines.
 type Lab struct {
 	prefix string
@@ -39,7 +40,7 @@ type Lab struct {
 	spaces  []string // namespaces, in the order they were made
 	servers int
 	clients int
-	ports   int // ports of the switch in use
+	ports   int // ports of the core in use
 }
 
 // closeWithin bounds the cleaning up of a lab.
@@ -85,7 +86,7 @@ func ForTest(t testing.TB) *Lab {
 	return l
 }
 
-// New makes a lab with a switch and no hosts. The caller closes it.
+// New makes a lab with a core and no hosts. The caller closes it.
 func New(ctx context.Context) (*Lab, error) {
 	if err := Available(); err != nil {
 		return nil, fmt.Errorf("network lab: %w", err)
@@ -94,24 +95,21 @@ func New(ctx context.Context) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{prefix: fmt.Sprintf("%s%d-%04x-", family, os.Getpid(), rand.IntN(1<<16))}
-	if err := l.addSwitch(ctx); err != nil {
+	if err := l.addCore(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-func (l *Lab) addSwitch(ctx context.Context) error {
-	ns, err := l.addNamespace(ctx, "switch")
+func (l *Lab) addCore(ctx context.Context) error {
+	ns, err := l.addNamespace(ctx, "core")
 	if err != nil {
 		return err
 	}
-	return runAll(ctx,
-		[]string{"ip", "-n", ns, "link", "add", "br0", "type", "bridge"},
-		[]string{"ip", "-n", ns, "link", "set", "br0", "up"},
-	)
+	return runAll(ctx, in(ns, "sysctl", "-qw", "net.ipv4.ip_forward=1"))
 }
 
-func (l *Lab) switchNS() string { return l.prefix + "switch" }
+func (l *Lab) coreNS() string { return l.prefix + "core" }
 
 // addNamespace makes the namespace of host name, with loopback up.
 func (l *Lab) addNamespace(ctx context.Context, name string) (string, error) {

@@ -15,25 +15,27 @@ type Rate int64
 // Mbit is one million bits per second.
 const Mbit Rate = 1e6
 
-// Link is how a host is connected to the switch.
+// Link is how a host is connected to the core.
 type Link struct {
 	Up, Down Rate
 	// Loss is the share of packets lost in each direction, 0..1.
 	Loss float64
 }
 
-// plug connects a namespace to the switch by a shaped link.
+// plug connects a namespace to the core by a shaped link.
 func (l *Lab) plug(ctx context.Context, ns string, addr netip.Addr, link Link) error {
 	l.mu.Lock()
 	l.ports++
 	port := "p" + strconv.Itoa(l.ports)
 	l.mu.Unlock()
-	sw := l.switchNS()
+	core, gateway := l.coreNS(), address(0, 1)
 	err := runAll(ctx,
-		[]string{"ip", "link", "add", uplink, "netns", ns, "type", "veth", "peer", "name", port, "netns", sw},
-		[]string{"ip", "-n", ns, "addr", "add", addr.String() + "/16", "dev", uplink},
+		[]string{"ip", "link", "add", uplink, "netns", ns, "type", "veth", "peer", "name", port, "netns", core},
+		[]string{"ip", "-n", ns, "addr", "add", addr.String(), "peer", gateway.String(), "dev", uplink},
+		[]string{"ip", "-n", core, "addr", "add", gateway.String(), "peer", addr.String(), "dev", port},
+		[]string{"ip", "-n", core, "link", "set", port, "up"},
 		[]string{"ip", "-n", ns, "link", "set", uplink, "up"},
-		[]string{"ip", "-n", sw, "link", "set", port, "master", "br0", "up"},
+		[]string{"ip", "-n", ns, "route", "add", "10.77.0.0/16", "via", gateway.String()},
 	)
 	if err != nil {
 		return err
@@ -41,7 +43,7 @@ func (l *Lab) plug(ctx context.Context, ns string, addr netip.Addr, link Link) e
 	for _, end := range []struct {
 		ns, dev string
 		rate    Rate
-	}{{ns, uplink, link.Up}, {sw, port, link.Down}} {
+	}{{ns, uplink, link.Up}, {core, port, link.Down}} {
 		if err := shape(ctx, end.ns, end.dev, end.rate); err != nil {
 			return err
 		}

@@ -24,7 +24,7 @@ const (
 // behind adds n hosts on a local network behind one router.
 func (l *Lab) behind(ctx context.Context, link Link, kind NAT, n int) ([]*Host, error) {
 	k := l.nextClient()
-	public := address(77, 2, k)
+	public := address(2, k)
 	router, err := l.addNamespace(ctx, fmt.Sprintf("r%d", k))
 	if err != nil {
 		return nil, err
