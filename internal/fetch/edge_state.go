@@ -63,9 +63,10 @@ type edgeState struct {
 	fullAt  time.Duration
 	// freeFrom is since when requests have run without pause and unpaced.
 	freeFrom time.Duration
-	// perReq is the rate of the last requests, each by itself, as of perReqAt.
+	// perReq is the rate of the last requests, each by itself, which counts until
+	// perReqTo.
 	perReq   float64
-	perReqAt time.Duration
+	perReqTo time.Duration
 	failed   int           // of the server with the fewest failures
 	retry    time.Duration // none is asked before then
 }
@@ -92,18 +93,34 @@ func (e *edgeState) remove(r *edgeReq) {
 	e.reqs = slices.DeleteFunc(e.reqs, func(x *edgeReq) bool { return x == r })
 }
 
-// learn takes in how fast a request went.
+// learn takes in how fast a request went. The longer it took, the longer that is
+// worth knowing: else many that wait would find out again and again.
 func (e *edgeState) learn(now time.Duration, r *edgeReq) {
 	took := now - r.began
 	if r.bytes == 0 || took <= 0 || r.left {
 		return
 	}
 	rate := float64(r.bytes) / took.Seconds()
-	if e.perReqAt == 0 || now-e.perReqAt > crowdedFor {
+	if now > e.perReqTo {
 		e.perReq = rate
 	}
 	e.perReq += (rate - e.perReq) / 4
-	e.perReqAt = now
+	e.perReqTo = now + min(max(leastKnown, 4*took), mostKnown)
+}
+
+// perRequest is the rate of a request by itself, in bytes per second, as those
+// that run and those that have ended lately show; ok is false when none does.
+func (e *edgeState) perRequest(now time.Duration) (rate float64, ok bool) {
+	rate, ok = e.perReq, now <= e.perReqTo
+	for _, r := range e.reqs {
+		if age := now - r.began; age >= showsFrom && !r.left {
+			live := float64(r.bytes) / age.Seconds()
+			if !ok || live < rate {
+				rate, ok = live, true
+			}
+		}
+	}
+	return rate, ok
 }
 
 // measureEdge learns what the edge alone would give, at moments when it is not

@@ -150,6 +150,8 @@ type Plan struct {
 	// by their place in the election, with the time until when to count on them.
 	expected map[uint64]time.Duration
 	elect    *election
+	growth   *meter        // stripes that appear in the swarm
+	seen     int           // stripes counted in growth
 	stale    bool          // the election must be held again
 	divided  bool          // what this client owns is settled
 	stallAt  time.Duration // no peer is silent for too long before then
@@ -182,8 +184,9 @@ func NewPlan(cfg Config) *Plan {
 		expected: map[uint64]time.Duration{}, stale: true, reader: -1,
 		elect:   newElection(n, stripePieces(cfg.Size, cfg.PieceSize), cfg.Seed),
 		fromAll: newMeter(2*time.Second, 20), fromP2P: newMeter(2*time.Second, 20),
-		top:  best{period: 10 * time.Second},
-		edge: newEdgeState(),
+		growth: newMeter(8*time.Second, 16),
+		top:    best{period: 10 * time.Second},
+		edge:   newEdgeState(),
 	}
 	for i := range n {
 		if !p.have.Has(i) {
@@ -270,6 +273,7 @@ func (p *Plan) Tick(now time.Duration) []Action {
 	p.steal(now)
 	p.askEdge(now)
 	p.relieve(now)
+	p.unload(now)
 	p.endgame(now)
 	return p.take()
 }

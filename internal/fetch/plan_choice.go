@@ -15,7 +15,7 @@ func (p *Plan) owned(now time.Duration) (first, count int) {
 		}
 		from = int(p.cfg.Seed % uint64(max(1, len(e.mine)))) // nobody knows of anybody yet
 	} else if p.slowEdge(now) {
-		due = (p.n-p.absent)/e.stripe + max(leastDue, due/dueShare)
+		due = p.present() + max(leastDue, p.inFlight(now))
 	}
 	for k := range e.mine {
 		s := int(e.mine[(from+k)%len(e.mine)])
@@ -29,10 +29,30 @@ func (p *Plan) owned(now time.Duration) (first, count int) {
 	return 0, 0
 }
 
+// present is how many stripes there are in the swarm, as far as this client sees.
+func (p *Plan) present() int { return (p.n - p.absent) / p.elect.stripe }
+
+// inFlight is how many stripes those who own them should be fetching together: by
+// Little's law as many as arrive in the time that one should take. When they take
+// less time the number grows, and when they take more it falls.
+func (p *Plan) inFlight(now time.Duration) int {
+	if n := p.present(); n > p.seen {
+		p.growth.add(now, int64(n-p.seen))
+		p.seen = n
+	}
+	wait := flightTime
+	if p.elect.duty.Of > 0 {
+		wait += spreadTime
+	}
+	return int(p.growth.rate(now) * wait.Seconds())
+}
+
 const (
-	// leastDue and dueShare (one part of so many) are how many stripes more than the
-	// swarm has are due at once.
-	leastDue, dueShare = 4, 12
+	// leastDue is the least number of stripes that owners fetch at once.
+	leastDue = 6
+	// flightTime is how long a stripe should take from the edge, and spreadTime how
+	// long word of it takes through a large swarm.
+	flightTime, spreadTime = 1500 * time.Millisecond, 3 * time.Second
 	// promptTime is how long a stripe takes from an edge that has capacity to spare.
 	promptTime = 400 * time.Millisecond
 )
@@ -40,10 +60,9 @@ const (
 // slowEdge reports whether requests to the edge take long, or nothing is known of
 // them.
 func (p *Plan) slowEdge(now time.Duration) bool {
-	e := &p.edge
-	rate := e.perReq
-	if e.perReqAt == 0 || now-e.perReqAt > crowdedFor {
-		rate = e.rate.rate(now)
+	rate, known := p.edge.perRequest(now)
+	if !known {
+		rate = p.edge.rate.rate(now)
 	}
 	return rate*promptTime.Seconds() < float64(p.cfg.PieceSize)*float64(p.elect.stripe)
 }
@@ -81,14 +100,30 @@ func (p *Plan) pickEdge(now time.Duration, free bool) int {
 			return first
 		}
 		return -1
-	case p.absent == 0:
+	case p.absent == 0 && (free || p.timely(now)):
 		return p.rarest(nil)
-	case !need:
+	case p.absent == 0 || !need:
 		return -1
 	case found < 0 && free:
 		return p.rarest(nil)
 	}
 	return found
+}
+
+// timely reports whether a piece asked of the edge now comes before the download
+// ends without it.
+func (p *Plan) timely(now time.Duration) bool {
+	rate, known := p.edge.perRequest(now)
+	if !known {
+		return !p.swarming(now)
+	}
+	return float64(p.cfg.PieceSize)*p.fromAll.rate(now) < rate*float64(p.left)
+}
+
+// swarming reports whether this client is one of many in a download that takes its
+// time.
+func (p *Plan) swarming(now time.Duration) bool {
+	return len(p.turn) >= crowd && float64(p.left) > p.fromAll.rate(now)*swarmTime.Seconds()
 }
 
 // leastSure returns the open piece that no neighbour holds and whose owner comes to
@@ -108,11 +143,15 @@ func (p *Plan) leastSure() int {
 }
 
 // crowded reports whether the edge is what everybody waits for: requests to it
-// have lately progressed far slower than this client takes in bytes. To ask it
-// for more then only takes from those who fetch what nobody has.
+// progress far slower than this client takes in bytes. To ask it for more then only
+// takes from those who fetch what nobody has. In a crowd that is assumed until
+// something is known.
 func (p *Plan) crowded(now time.Duration) bool {
-	e := &p.edge
-	return e.perReqAt > 0 && now-e.perReqAt < crowdedFor && e.perReq*float64(p.cfg.MaxEdge) < p.top.value()/2
+	rate, known := p.edge.perRequest(now)
+	if p.swarming(now) && (!known || p.slowEdge(now)) {
+		return true
+	}
+	return known && rate*float64(p.cfg.MaxEdge) < p.top.value()/2
 }
 
 // why names the reason for asking for piece i beyond duty.

@@ -33,8 +33,10 @@ const (
 	// leastPace is the deficit, of the best total rate, below which the edge is
 	// not asked; backupPace the one from which others' duties are taken over.
 	leastPace, backupPace = 0.1, 0.25
-	// crowdedFor is how long the pace of past requests says something of the edge.
-	crowdedFor = 3 * time.Second
+	// leastKnown and mostKnown bound how long the pace of past requests says
+	// something of the edge; one that runs says it after showsFrom.
+	leastKnown, mostKnown = 3 * time.Second, time.Minute
+	showsFrom             = 500 * time.Millisecond
 	// The edge's rate is measured from measureFrom on, at most every measureEvery.
 	measureFrom  = 700 * time.Millisecond
 	measureEvery = 500 * time.Millisecond

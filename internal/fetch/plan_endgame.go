@@ -79,10 +79,21 @@ func (p *Plan) fasterPeer(now time.Duration, than *peer, piece int, eta time.Dur
 	return found
 }
 
-// edgeETA is when the edge would finish piece i, going by what it gives now.
+// edgeETA is when the edge would finish piece i, going by what it gives now, and in
+// a crowd by what it gives to one request.
 func (p *Plan) edgeETA(now time.Duration, i int) time.Duration {
+	if len(p.edge.reqs) == 0 && p.edge.failed > 0 {
+		return time.Hour
+	}
+	if len(p.turn) >= crowd {
+		rate, known := p.edge.perRequest(now)
+		if !known || rate < 1 {
+			return time.Hour
+		}
+		return 50*time.Millisecond + seconds(float64(p.pieceLen(i))/rate)
+	}
 	r := max(p.edge.rate.rate(now), p.edge.full)
-	if r < 1 || len(p.edge.reqs) == 0 && p.edge.failed > 0 {
+	if r < 1 {
 		return time.Hour
 	}
 	n := p.pieceLen(i)

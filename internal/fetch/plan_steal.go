@@ -56,6 +56,34 @@ func (p *Plan) slowest(now time.Duration, r *peer) (from *peer, piece int, eta t
 	return from, piece, eta
 }
 
+// unload has a peer that has nothing to do take over what an edge request is far
+// from bringing, where many wait for the edge.
+func (p *Plan) unload(now time.Duration) {
+	if len(p.turn) < crowd {
+		return
+	}
+	for _, r := range p.edge.reqs {
+		age := now - r.began
+		if r.left || r.why == WhyUrgent || r.next >= r.claim || p.avail[r.next] == 0 || age < unloadAge || r.got > p.pieceLen(r.next)/2 {
+			continue
+		}
+		rest := seconds(float64(p.pieceLen(r.next)-r.got) * age.Seconds() / float64(max(r.bytes, 1)))
+		for _, q := range p.turn {
+			if len(q.asks) == 0 && q.have.has(r.next) && q.usable(now) && q.eta(now, p.pieceLen(r.next)) < rest/2 {
+				i := r.next
+				p.cut(r, i)
+				if p.open(i) {
+					p.askOf(now, q, i)
+				}
+				break
+			}
+		}
+	}
+}
+
+// unloadAge is how long an edge request runs before it may be taken over.
+const unloadAge = time.Second
+
 // waits is how long request a has to go when so many bytes come with and before it
 // at rate.
 func (q *peer) waits(now time.Duration, a ask, before int64, rate float64) time.Duration {
