@@ -121,12 +121,14 @@ func (e *edgeState) load(s *server, piece int64) (requests int, bytes int64) {
 	return requests, max(bytes, 0)
 }
 
-// pace is what s gives or gave, in bytes per second; 0 is not known.
+// pace is what s gives or gave, in bytes per second; 0 is not known. What it gave
+// before says more than the first moment of a new answer.
 func (p *Plan) pace(now time.Duration, s *server) float64 {
-	if n, _ := p.edge.load(s, 0); n > 0 && s.rate.any {
-		return s.rate.rate(now)
+	n, _ := p.edge.load(s, 0)
+	if n == 0 || !s.rate.any || s.speed > 0 && now-s.busy < measureEvery {
+		return s.speed
 	}
-	return s.speed
+	return s.rate.rate(now)
 }
 
 // usable reports whether s can be asked now.
