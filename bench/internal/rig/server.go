@@ -83,12 +83,18 @@ func Background(cmd *exec.Cmd, log string) error {
 // ends; it returns when the server says it is ready. state is a directory for
 // its data and log.
 func Serve(ctx context.Context, h *lab.Host, bin, www, state string, flags ...string) error {
+	_, err := Start(ctx, h, bin, www, state, flags...)
+	return err
+}
+
+// Start is [Serve] for those who want to know the process. It is waited for.
+func Start(ctx context.Context, h *lab.Host, bin, www, state string, flags ...string) (*os.Process, error) {
 	if err := os.MkdirAll(state, 0o755); err != nil {
-		return fmt.Errorf("tandem serve: %w", err)
+		return nil, fmt.Errorf("tandem serve: %w", err)
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("tandem serve: %w", err)
+		return nil, fmt.Errorf("tandem serve: %w", err)
 	}
 	args := append([]string{"serve", www, "--listen", h.IP.String() + ":80", "--data", filepath.Join(state, "data")}, flags...)
 	cmd := h.Command(ctx, bin, args...)
@@ -99,9 +105,9 @@ func Serve(ctx context.Context, h *lab.Host, bin, www, state string, flags ...st
 		err = awaitReady(r)
 	}
 	if err != nil {
-		return fmt.Errorf("tandem serve on %s: %w\n%s", h.Name, errors.Join(err, r.Close()), Tail(log))
+		return nil, fmt.Errorf("tandem serve on %s: %w\n%s", h.Name, errors.Join(err, r.Close()), Tail(log))
 	}
-	return nil
+	return cmd.Process, nil
 }
 
 // awaitReady reads lines up to "ready …", then lets the rest pass.
