@@ -9,6 +9,8 @@ GO        ?= go
 FUZZTIME  ?= 60s
 BENCH     ?= .
 COUNT     ?= 1
+RUNS      ?= 1
+SOAK      ?= 20m
 LINTER    := v2.15.0
 GOLANGCI  := $(shell command -v golangci-lint || echo bin/golangci-lint)
 REPORT     = $(GO) run ./test/report
@@ -16,9 +18,12 @@ REPORT     = $(GO) run ./test/report
 CONCURRENT = $(wildcard $(addprefix internal/,agent agentapi control edge fetch node publish session store swarm transport nat cli))
 # -tags and -trimpath of the one static binary.
 BUILD      = CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w'
+# What make bench runs, and with which flags beside -runs.
+BENCHES   := flash neverslower mixed validate edges spike
+flash      = -case all -what all
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 
-.PHONY: help build test race fuzz bench lint fmt demo cross vectors deps clean
+.PHONY: help build test race fuzz micro bench soak lint fmt demo cross vectors deps clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,8 +43,18 @@ fuzz: ## every fuzz target for FUZZTIME (60s)
 	  for f in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$d/*_test.go | cut -c6-); do \
 	    echo "$$d $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$d; done; done
 
-bench: ## Go benchmarks matching BENCH, COUNT times
+micro: ## Go benchmarks matching BENCH, COUNT times
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./...
+
+bench: build ## the figures of bench/results, RUNS times each; as root, 40 minutes a run
+	@began=$$SECONDS; failed=; \
+	$(foreach b,$(BENCHES),echo "== $(b), after $$(( (SECONDS - began) / 60 )) min"; \
+	  $(GO) run ./bench/$(b) -binary $(CURDIR)/bin/tandem -runs $(RUNS) $($(b)) || failed="$$failed $(b)";) \
+	for b in $(BENCHES); do echo; cat bench/results/$$b.md || true; done; \
+	echo; echo "$$(( (SECONDS - began + 59) / 60 )) minutes, failed:$${failed:- none}"; [[ -z $$failed ]]
+
+soak: build ## clients that come and go for SOAK (20m), as root; no file may fail, nothing may grow
+	$(GO) run ./bench/soak -binary $(CURDIR)/bin/tandem -for $(SOAK)
 
 lint: $(filter bin/%,$(GOLANGCI)) ## golangci-lint with .golangci.yml
 	$(GOLANGCI) run ./...
