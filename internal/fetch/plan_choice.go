@@ -123,7 +123,7 @@ func (p *Plan) timely(now time.Duration) bool {
 // swarming reports whether this client is one of many in a download that takes its
 // time.
 func (p *Plan) swarming(now time.Duration) bool {
-	return len(p.turn) >= crowd && float64(p.left) > p.fromAll.rate(now)*swarmTime.Seconds()
+	return len(p.turn) >= crowd && float64(p.cfg.Size) > max(p.top.value(), p.fromAll.rate(now))*swarmTime.Seconds()
 }
 
 // leastSure returns the open piece that no neighbour holds and whose owner comes to

@@ -22,6 +22,9 @@ const (
 	holdTime  = 1500 * time.Millisecond
 	holdShare = 0.05
 	crowd     = 3
+	// proveTime is how long the first response shows how fast the edge is, whoever
+	// turns up meanwhile.
+	proveTime = 300 * time.Millisecond
 	// cutTime is how long the piece in progress may take when a request that goes on
 	// in file order is ended.
 	cutTime = 200 * time.Millisecond
@@ -36,7 +39,7 @@ const (
 	// leastKnown and mostKnown bound how long the pace of past requests says
 	// something of the edge; one that runs says it after showsFrom.
 	leastKnown, mostKnown = 3 * time.Second, time.Minute
-	showsFrom             = 500 * time.Millisecond
+	showsFrom             = 250 * time.Millisecond
 	// The edge's rate is measured from measureFrom on, at most every measureEvery.
 	measureFrom  = 700 * time.Millisecond
 	measureEvery = 500 * time.Millisecond
@@ -302,9 +305,10 @@ func (p *Plan) reserve(now time.Duration, alone bool) {
 		case p.deserted(r): // the reader has gone elsewhere
 			p.cut(r, r.next)
 		case r.why != WhyAlone:
-		case alone:
+		case alone || r.id == 0 && now < proveTime && p.usablePeers(now) > 0:
 			p.extend(r, p.ahead(now, r))
 		case r.end > r.next+1:
+			p.edge.full = max(p.edge.full, p.edge.rate.rate(now)) // it is not asked like this again
 			p.cut(r, r.next+p.finish(now, r))
 		}
 	}

@@ -85,7 +85,7 @@ func (p *Plan) edgeETA(now time.Duration, i int) time.Duration {
 	if len(p.edge.reqs) == 0 && p.edge.failed > 0 {
 		return time.Hour
 	}
-	if len(p.turn) >= crowd {
+	if p.swarming(now) {
 		rate, known := p.edge.perRequest(now)
 		if !known || rate < 1 {
 			return time.Hour

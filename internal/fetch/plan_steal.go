@@ -59,7 +59,7 @@ func (p *Plan) slowest(now time.Duration, r *peer) (from *peer, piece int, eta t
 // unload has a peer that has nothing to do take over what an edge request is far
 // from bringing, where many wait for the edge.
 func (p *Plan) unload(now time.Duration) {
-	if len(p.turn) < crowd {
+	if !p.swarming(now) {
 		return
 	}
 	for _, r := range p.edge.reqs {
