@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"time"
 
@@ -30,19 +32,30 @@ func (d *Download) patience() time.Duration {
 	return defaultPatience
 }
 
+// brokeOff reports whether a server that was there let go of the connection: full
+// ones do that too.
+func brokeOff(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op != "dial" && !op.Timeout() || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
 // patiently asks until a server that says when to come back is no longer full, or
-// patience has run out. Before each wait, meanwhile may find another way, by
-// returning true.
+// patience has run out, and a few times when it breaks off. Before each wait,
+// meanwhile may find another way, by returning true.
 func (d *Download) patiently(ctx context.Context, ask func() (*http.Response, error), meanwhile func() bool) (*http.Response, error) {
 	began := time.Now()
-	for {
+	for breaks := 0; ; {
 		resp, err := ask()
-		wait := fullFor(err)
+		wait, why := fullFor(err), "the server is full"
+		if brokeOff(err) && breaks < plainTries {
+			wait, why = 250*time.Millisecond<<breaks, "the server broke off"
+			breaks++
+		}
 		if wait == 0 || time.Since(began)+wait > d.patience() || meanwhile() {
 			return resp, err
 		}
 		wait += rand.N(wait / 2) // others were told the same
-		d.note("the server is full, asking again in " + wait.Round(time.Second).String())
+		d.note(why + ", asking again in " + wait.Round(time.Second/10).String())
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)

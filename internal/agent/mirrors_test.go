@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -313,6 +314,29 @@ func TestFullServer(t *testing.T) {
 		_ = d.Close()
 		_ = e.Close()
 		s.Close()
+	}
+}
+
+// A server that breaks off before it answers is asked again.
+func TestServerBreaksOff(t *testing.T) {
+	t.Parallel()
+	data := random(11, 1000)
+	var asked atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/f" && r.Method == http.MethodGet && asked.Add(1) < 3 {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = w.Write(data)
+	}))
+	defer s.Close()
+	e, err := New(Config{Data: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = e.Close() }()
+	get(t, e, s.URL+"/f", data)
+	if n := asked.Load(); n != 3 {
+		t.Errorf("asked %d times", n)
 	}
 }
 
