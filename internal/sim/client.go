@@ -60,8 +60,8 @@ func (w *world) meet(m *member, slot int32, pieces *[]int) {
 		return
 	}
 	*pieces = (*pieces)[:0]
-	for _, e := range p.log {
-		*pieces = append(*pieces, int(e.piece))
+	for _, e := range w.logs[l.peer] {
+		*pieces = append(*pieces, e.piece())
 	}
 	m.plan.PeerHas(id, *pieces...)
 }
@@ -114,10 +114,10 @@ func (w *world) hear(s *shard, m *member) {
 		if l.peer < 0 || w.logLen[l.peer] == l.cursor {
 			continue
 		}
-		log := w.members[l.peer].log
+		log := w.logs[l.peer]
 		s.pieces = s.pieces[:0]
-		for int(l.cursor) < len(log) && log[l.cursor].at+l.delay <= w.q {
-			s.pieces = append(s.pieces, int(log[l.cursor].piece))
+		for int(l.cursor) < len(log) && log[l.cursor].known(w.q, l.delay) {
+			s.pieces = append(s.pieces, log[l.cursor].piece())
 			l.cursor++
 		}
 		if len(s.pieces) > 0 {

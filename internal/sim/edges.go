@@ -196,8 +196,11 @@ func (w *world) store(s *shard, m *member, id, piece int32, corrupt bool, part f
 		s.tally.polluted += w.objects[m.object].pieceLen(piece)
 	}
 	m.count++
-	m.log = append(m.log, entry{piece: piece, at: w.q + 1})
-	w.logLen[id] = int32(len(m.log))
+	if w.logs[id] == nil {
+		w.logs[id] = make([]entry, 0, w.objects[m.object].n)
+	}
+	w.logs[id] = append(w.logs[id], newEntry(piece, w.q+1))
+	w.logLen[id]++
 	m.doneAt = max(m.doneAt, w.now+time.Duration(part*float64(w.dt)))
 	if m.count == w.objects[m.object].n {
 		s.finished = append(s.finished, id)

@@ -303,7 +303,7 @@ func (w *world) leave(id int32) {
 	if m.state != absent {
 		w.vanish(id)
 	}
-	m.log, w.logLen[id] = nil, 0
+	w.logs[id], w.logLen[id] = nil, 0
 }
 
 // wake brings a host online: what it had begun goes on, what it has is shared.

@@ -62,7 +62,7 @@ func (w *world) connect(a, b int32) {
 	}
 	trip := w.rtt(ma.host, mb.host)
 	l := link{
-		peer: b, delay: w.quanta(trip / 2), trip: w.quanta(trip), rtt: float32(trip.Seconds()), win: initialWindow, last: w.q,
+		peer: b, delay: min(w.quanta(trip/2), 1<<(entryBits-1)), trip: w.quanta(trip), rtt: float32(trip.Seconds()), win: initialWindow, last: w.q,
 	}
 	sa := ma.slot()
 	sb := mb.slot()

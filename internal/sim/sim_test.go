@@ -56,6 +56,8 @@ func last(t testing.TB, r *Result) time.Duration {
 	return most
 }
 
+// TestFlashCrowd runs the crowds of the scheduler's own test, with room for its
+// policy to change: the model is to give about the same.
 func TestFlashCrowd(t *testing.T) {
 	for _, tc := range []struct {
 		name                 string
@@ -64,7 +66,7 @@ func TestFlashCrowd(t *testing.T) {
 		up, down, edge       float64 // Mbit/s
 		worst, copies, peers float64
 	}{
-		{"symmetric links, slow edge", 16, 32 << 20, 20, 20, 20, 1.25, 1.5, 0.9},
+		{"symmetric links, slow edge", 16, 32 << 20, 20, 20, 20, 1.35, 1.5, 0.9},
 		{"slow uplinks", 16, 32 << 20, 5, 40, 40, 1.15, 6.5, 0.6},
 		{"fast edge", 12, 250e6, 50, 50, 10000, 1.05, 1.5, 0.85},
 	} {

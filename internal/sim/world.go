@@ -31,7 +31,8 @@ type world struct {
 	per     int // hosts in a shard
 
 	// Dense arrays beside hosts and members, for what other shards read.
-	logLen    []int32   // pieces in the log of each member
+	logs      [][]entry // what each member has got, in that order
+	logLen    []int32   // the lengths of the logs
 	down      []float64 // payload bytes per second
 	upLevel   []float64 // fair share on each host's uplink, +Inf where it is not full
 	downLevel []float64
@@ -99,7 +100,6 @@ type member struct {
 	have         manifest.Bitfield
 	count        int
 	bad          manifest.Bitfield // pieces held that do not verify: never, or the model is wrong
-	log          []entry           // pieces in the order in which it got them
 	links        []link
 	unused       []int32 // slots of links
 	nlinks       int
@@ -113,10 +113,18 @@ type member struct {
 	duty         wire.Duty    // what control has last given it to fetch from the edge
 }
 
-// entry is a piece that a member has, and since which quantum.
-type entry struct {
-	piece, at int32
-}
+// entry is a piece that a member has got, with the quantum from which on it knows,
+// of which the last bits suffice: news are never that old.
+type entry uint32
+
+const entryBits = 12
+
+func newEntry(piece, q int32) entry { return entry(piece<<entryBits | q&(1<<entryBits-1)) }
+
+func (e entry) piece() int { return int(e >> entryBits) }
+
+// known reports whether the news have arrived that take delay quanta.
+func (e entry) known(q, delay int32) bool { return (q-int32(e))&(1<<entryBits-1) >= delay }
 
 // link is one end of a link between two members: what this member knows of the
 // other, and what it sends to it.
@@ -191,7 +199,7 @@ func newWorld(c Config) *world {
 	for i, d := range c.Holdings {
 		w.members[len(c.Downloads)+i] = member{host: int32(d.Host), object: int32(d.Object)}
 	}
-	w.logLen = make([]int32, len(w.members))
+	w.logs, w.logLen = make([][]entry, len(w.members)), make([]int32, len(w.members))
 	w.upLevel, w.downLevel = make([]float64, len(w.hosts)), make([]float64, len(w.hosts))
 	for i := range w.hosts {
 		w.upLevel[i], w.downLevel[i] = math.Inf(1), math.Inf(1)
