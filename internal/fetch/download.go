@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 // Store takes verified pieces: nothing enters that does not match the manifest.
@@ -41,6 +42,8 @@ type Peer interface {
 	Drop(reason string)
 	Uploads() bool
 	Uplink() uint32
+	// Near is how near it is, as in wire.Candidate.
+	Near() int
 	RTT() time.Duration
 }
 
@@ -322,7 +325,7 @@ func (d *Download) SetDuty(duty Duty) {
 
 // PeerOpen admits a peer that has joined the swarm.
 func (d *Download) PeerOpen(p Peer, seed uint64) {
-	info := PeerInfo{Seed: seed, Uploads: p.Uploads(), Uplink: p.Uplink(), RTT: p.RTT()}
+	info := PeerInfo{Seed: seed, Uploads: p.Uploads(), Uplink: p.Uplink(), RTT: p.RTT(), Near: p.Near() >= wire.NearAS}
 	d.post(func(now time.Duration) {
 		d.lastID++
 		d.ids[p], d.peers[d.lastID] = d.lastID, p

@@ -211,6 +211,7 @@ type mate struct {
 func (p *mate) Request(i int)      { p.work <- i }
 func (p *mate) Uploads() bool      { return true }
 func (p *mate) Uplink() uint32     { return 0 }
+func (p *mate) Near() int          { return 0 }
 func (p *mate) RTT() time.Duration { return 10 * time.Millisecond }
 func (p *mate) Cancel(i int) {
 	p.mu.Lock()

@@ -61,6 +61,7 @@ type edgeState struct {
 	rate    *meter
 	full    float64 // rate that the edge alone would give, bytes per second
 	fullAt  time.Duration
+	seenAt  time.Duration
 	// freeFrom is since when requests have run without pause and unpaced.
 	freeFrom time.Duration
 	// perReq is the rate of the last requests, each by itself, which counts until
@@ -135,10 +136,14 @@ func (p *Plan) measureEdge(now time.Duration, free bool) {
 	if r > all/2 {
 		r = all
 	}
+	defer func() { e.seenAt = now }()
 	switch {
 	case now < measureFrom:
-	case r > e.full:
+	case r > 1.1*e.full:
 		e.full = r
+	case r > e.full: // what a short while shows is above the mean half of the time
+		e.full += (r - e.full) * min(1, float64(now-e.seenAt)/float64(steadyTime))
+	case r < all: // the peers have most of the downlink
 	case now-e.freeFrom >= e.rate.window() && now-e.fullAt >= measureEvery:
 		e.fullAt = now
 		e.full += (r - e.full) / 4
@@ -156,6 +161,12 @@ func (p *Plan) behind(now time.Duration) bool {
 		return !p.holding(now)
 	}
 	return p.late(now, seconds((1+p.cfg.Class.slack())*float64(p.cfg.Size)/p.edge.full)+guard)
+}
+
+// short reports whether the download is behind and the edge could mend it: where as
+// much arrives as the edge alone would give, more of it only takes from the peers.
+func (p *Plan) short(now time.Duration) bool {
+	return p.behind(now) && (p.edge.full == 0 || p.fromAll.rate(now) < fullShare*p.edge.full)
 }
 
 // late reports whether the edge must begin at once to be done at until.

@@ -49,7 +49,7 @@ type Class uint8
 // The classes. None but the background ends later than the edge alone would have
 // ended it, but for what the class allows.
 const (
-	Normal      Class = iota // a fiftieth longer
+	Normal      Class = iota // a hundredth longer
 	Interactive              // no longer: somebody waits
 	Background               // until FinishBy: the edge gives what nobody else has
 )
@@ -60,7 +60,7 @@ func (c Class) slack() float64 {
 	if c == Interactive {
 		return 0
 	}
-	return 0.02
+	return 0.01
 }
 
 // Ablation names parts of the policy that are switched off.
@@ -76,6 +76,7 @@ type PeerInfo struct {
 	Uploads bool          // it serves requests
 	Uplink  uint32        // spare uplink, kbit/s; 0 is not known
 	RTT     time.Duration // 0 is not known
+	Near    bool          // in the same autonomous system, or nearer
 }
 
 // Action is something the driver must do: one of [AskPeer], [CancelPeer],
@@ -146,6 +147,7 @@ type Plan struct {
 
 	peers []*peer // by ID; nil where there is none
 	turn  []*peer // in order of asking, rotated
+	near  int     // peers near by that upload
 	// expected are neighbours that control has named and that are being reached,
 	// by their place in the election, with the time until when to count on them.
 	expected map[uint64]time.Duration

@@ -53,8 +53,9 @@ const (
 	// flightTime is how long a stripe should take from the edge, and spreadTime how
 	// long word of it takes through a large swarm.
 	flightTime, spreadTime = 1500 * time.Millisecond, 3 * time.Second
-	// promptTime is how long a stripe takes from an edge that has capacity to spare.
-	promptTime = 400 * time.Millisecond
+	// slowRate is the rate of a request, in bytes per second, below which the edge
+	// seems to be everybody's bottleneck rather than this client's downlink.
+	slowRate = 3e6 / 8
 )
 
 // slowEdge reports whether requests to the edge take long, or nothing is known of
@@ -64,7 +65,7 @@ func (p *Plan) slowEdge(now time.Duration) bool {
 	if !known {
 		rate = p.edge.rate.rate(now)
 	}
-	return rate*promptTime.Seconds() < float64(p.cfg.PieceSize)*float64(p.elect.stripe)
+	return rate < slowRate
 }
 
 func (p *Plan) absentRun(from, to int) (first, count int) {
@@ -157,7 +158,7 @@ func (p *Plan) crowded(now time.Duration) bool {
 // why names the reason for asking for piece i beyond duty.
 func (p *Plan) why(now time.Duration, i int) Why {
 	switch rank, _ := p.elect.of(i); {
-	case p.burst(now) || p.behind(now):
+	case p.burst(now) || p.short(now):
 		return WhyBehind
 	case p.avail[i] == 0 && rank == rankBackup:
 		return WhyBackup
@@ -167,9 +168,13 @@ func (p *Plan) why(now time.Duration, i int) Why {
 }
 
 // runFrom is how many pieces from i on make one request that lasts about half a
-// second: all missing, unasked, and as absent among the neighbours as i.
+// second, or two where there is no time to lose: all missing, unasked, and as absent among the neighbours as i.
 func (p *Plan) runFrom(i int, now time.Duration) int {
-	most := max(1, int(min(p.edge.rate.rate(now)/2, maxRun)/float64(p.cfg.PieceSize)))
+	lasts := 0.5
+	if p.short(now) { // gaps between requests cost time
+		lasts = 2
+	}
+	most := p.pieces(min(p.edge.rate.rate(now)*lasts, maxRun))
 	count := 1
 	for j := i + 1; j < p.n && count < most; j++ {
 		if !p.open(j) || (p.avail[j] == 0) != (p.avail[i] == 0) {

@@ -28,6 +28,12 @@ const (
 	// cutTime is how long the piece in progress may take when a request that goes on
 	// in file order is ended.
 	cutTime = 200 * time.Millisecond
+	// fullShare is the part of what the edge alone would give from which a download
+	// has all that its downlink takes.
+	fullShare = 0.97
+	// fillShare is the part of it to which the edge fills up what peers bring when
+	// the download is behind.
+	fillShare = 1.02
 	// lateShare is the part of the edge's own time from which a download counts as
 	// late.
 	lateShare = 0.05
@@ -43,6 +49,8 @@ const (
 	// The edge's rate is measured from measureFrom on, at most every measureEvery.
 	measureFrom  = 700 * time.Millisecond
 	measureEvery = 500 * time.Millisecond
+	// steadyTime is how long a greater rate must last to be believed.
+	steadyTime = 4 * time.Second
 )
 
 // EdgeBytes records n bytes of edge request req, not yet verified.
@@ -124,7 +132,8 @@ func (p *Plan) EdgeFailures() int { return p.edge.failed }
 // askEdge keeps the edge busy with what it should send now.
 func (p *Plan) askEdge(now time.Duration) {
 	alone := p.usablePeers(now) == 0
-	free := alone || p.burst(now) || p.behind(now)
+	short := p.short(now)
+	free := alone || p.burst(now) || short && p.edge.full == 0
 	p.measureEdge(now, free)
 	if !p.yield.begun {
 		p.top = best{period: p.top.period, start: now} // what counts is what peers and edge reach together
@@ -133,8 +142,11 @@ func (p *Plan) askEdge(now time.Duration) {
 	p.yield.step(now, rates{
 		best: p.top.value(), total: p.fromAll.rate(now), p2p: p.fromP2P.rate(now), edge: p.edge.rate.rate(now),
 	}, float64(p.cfg.PieceSize))
+	if short {
+		p.yield.pace = max(p.yield.pace, fillShare*p.edge.full-p.fromP2P.rate(now))
+	}
 	p.reserve(now, alone && !p.early(now))
-	for now >= p.edge.retry && p.running(now) < p.cfg.MaxEdge && !p.urgent() {
+	for now >= p.edge.retry && p.running(now) < p.most(now) && !p.urgent() {
 		if first, count := p.owned(now); count > 0 {
 			p.request(now, first, count, WhyDuty)
 			continue
@@ -148,7 +160,7 @@ func (p *Plan) askEdge(now time.Duration) {
 		if !free && (p.yield.pace < leastPace*p.top.value() || p.yield.tokens < float64(p.cfg.PieceSize)) {
 			return
 		}
-		i := p.pickEdge(now, free)
+		i := p.pickEdge(now, free || short)
 		if i < 0 {
 			return
 		}
@@ -159,6 +171,14 @@ func (p *Plan) askEdge(now time.Duration) {
 		p.yield.tokens = max(0, p.yield.tokens-float64(count)*float64(p.cfg.PieceSize))
 		p.request(now, i, count, p.why(now, i))
 	}
+}
+
+// most is how many requests may run: more while there is time to make good.
+func (p *Plan) most(now time.Duration) int {
+	if p.short(now) {
+		return p.cfg.MaxEdge + 2
+	}
+	return p.cfg.MaxEdge
 }
 
 // running counts the requests that are not urgent. Where there are other servers,

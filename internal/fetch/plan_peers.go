@@ -14,6 +14,9 @@ const (
 	maxSnubs               = 3
 	maxLies                = 3
 	snubRest               = 5 * time.Second
+	// manyNear is the number of near peers from which those farther away are asked
+	// for one piece at a time: enough to know that near ones do not fail all at once.
+	manyNear = 12
 	// unknownETA is how long a peer is reckoned to take that has not sent anything.
 	unknownETA = 2 * time.Second
 	// expectFor is how long a neighbour that is not linked yet is counted on.
@@ -83,6 +86,9 @@ func (p *Plan) dropUnreached(now time.Duration) {
 // AddPeer admits a peer that has opened the swarm.
 func (p *Plan) AddPeer(now time.Duration, id PeerID, info PeerInfo) {
 	q := &peer{id: id, info: info, have: newSet(p.n), last: now}
+	if info.Near && info.Uploads {
+		p.near++
+	}
 	q.rate = makeMeter(4*time.Second, q.slots[:])
 	for int(id) >= len(p.peers) {
 		p.peers = append(p.peers, nil)
@@ -112,6 +118,9 @@ func (p *Plan) RemovePeer(id PeerID) {
 		return true
 	})
 	p.peers[id] = nil
+	if q.info.Near && q.info.Uploads {
+		p.near--
+	}
 	p.turn = slices.DeleteFunc(p.turn, func(t *peer) bool { return t == q })
 	p.stale = true
 }
@@ -270,7 +279,7 @@ func (p *Plan) room(now time.Duration, q *peer, n int64) bool {
 	if len(q.asks) == 0 {
 		return true
 	}
-	if q.snubs > 0 || p.inAsk+n > p.cfg.MaxBuffer {
+	if q.snubs > 0 || p.inAsk+n > p.cfg.MaxBuffer || !q.info.Near && p.near >= manyNear {
 		return false
 	}
 	want := int64(q.rate.rate(now) * (queueTime + q.info.RTT*3/2).Seconds())

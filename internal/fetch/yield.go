@@ -26,8 +26,8 @@ const (
 type rates struct{ best, total, p2p, edge float64 }
 
 func (y *yield) step(now time.Duration, r rates, piece float64) {
-	if r.p2p == 0 {
-		y.begun = false
+	if r.p2p == 0 { // nobody to give way to
+		*y = yield{pace: 2 * r.best, tokens: max(2*piece, r.best)}
 		return
 	}
 	if !y.begun {

@@ -52,6 +52,7 @@ func (w *world) meet(m *member, slot int32, pieces *[]int) {
 	id := fetch.PeerID(slot)
 	m.plan.AddPeer(m.time(w.now), id, fetch.PeerInfo{
 		Seed: w.seedOf(p.host), Uploads: h.uploads, RTT: time.Duration(float64(l.rtt) * float64(time.Second)),
+		Near: !w.cfg.Ablate.Locality && h.as != 0 && h.as == w.hosts[m.host].as,
 	})
 	m.due = true
 	l.cursor = w.logLen[l.peer]
