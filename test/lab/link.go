@@ -54,13 +54,20 @@ func (l *Lab) plug(ctx context.Context, ns string, addr netip.Addr, link Link) e
 	return nil
 }
 
-// shape limits what leaves by dev.
+// shape limits what leaves by dev. The bucket holds 20 ms, so that an idle link
+// gives little for nothing, but a few packets at least; the queue holds 100 ms. It
+// is set in bytes, since tc would add the bucket to a latency. What is larger than
+// the bucket is cut into packets.
 func shape(ctx context.Context, ns, dev string, rate Rate) error {
 	if rate == 0 {
 		return nil
 	}
+	const smallest, largest = 8 << 10, 128 << 10
+	second := int64(rate) / 8
+	bucket := min(max(second/50, smallest), largest)
+	queue := max(second/10, 2*bucket)
 	_, err := run(ctx, "tc", "-n", ns, "qdisc", "replace", "dev", dev, "root", "tbf",
-		"rate", strconv.FormatInt(int64(rate), 10)+"bit", "burst", "128k", "latency", "100ms")
+		"rate", strconv.FormatInt(int64(rate), 10)+"bit", "burst", strconv.FormatInt(bucket, 10), "limit", strconv.FormatInt(queue, 10))
 	return err
 }
 
