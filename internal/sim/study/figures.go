@@ -159,7 +159,7 @@ func (p *pair) bounds(f map[string]float64) {
 	for i, o := range p.cfg.Objects {
 		sizes[i] = float64(o.Size)
 	}
-	wants, copies := p.wants(sizes)
+	wants, copies, held := p.wants(sizes)
 	var edge, up, down float64
 	elastic := false
 	for _, e := range p.cfg.Edges {
@@ -177,7 +177,9 @@ func (p *pair) bounds(f map[string]float64) {
 		return
 	}
 	first := wants[0].At
-	f["makespan-bound"] = bound.Makespan(sizes, edge, wants, copies) - first
+	// A client is taken to give to the end from its beginning on: its copy is not
+	// another uplink.
+	f["makespan-bound"] = bound.Makespan(sizes, edge, wants, held) - first
 	f["makespan-ratio"] = f["makespan"] / f["makespan-bound"]
 	if f["makespan"] == 0 {
 		delete(f, "makespan-ratio")
@@ -201,10 +203,9 @@ func gives(h *sim.Host) float64 {
 }
 
 // wants is the world as the bounds see it: downloads last as long as from the
-// edge alone, and who keeps a copy gives it whenever online.
-func (p *pair) wants(sizes []float64) ([]bound.Want, []bound.Copy) {
-	var wants []bound.Want
-	var copies []bound.Copy
+// edge alone, and who keeps a copy, or holds one from the beginning, gives it
+// whenever online.
+func (p *pair) wants(sizes []float64) (wants []bound.Want, copies, held []bound.Copy) {
 	for i, d := range p.cfg.Downloads {
 		h := &p.cfg.Hosts[d.Host]
 		took := sizes[d.Object] / h.Down
@@ -222,9 +223,9 @@ func (p *pair) wants(sizes []float64) ([]bound.Want, []bound.Copy) {
 	}
 	for _, k := range p.cfg.Holdings {
 		until := cmp.Or(k.Until, p.cfg.Until)
-		copies = kept(copies, k.Object, &p.cfg.Hosts[k.Host], 0, until.Seconds())
+		held = kept(held, k.Object, &p.cfg.Hosts[k.Host], 0, until.Seconds())
 	}
-	return wants, copies
+	return wants, append(copies, held...), held
 }
 
 // due is how long a download may take by its deadline, in seconds.
