@@ -52,6 +52,11 @@ type Request struct {
 	Overwrite bool
 	// Header is sent with every request to the edge.
 	Header http.Header
+	// Class says how long the download may take. FinishBy is the time, from its
+	// beginning, in which one of class [fetch.Background] must be done; 0 is no such
+	// time.
+	Class    fetch.Class
+	FinishBy time.Duration
 	// NoRedirects makes a redirect an error, for callers that follow them.
 	NoRedirects bool
 	// Sequential plans for a reader that starts at the beginning: pieces near the

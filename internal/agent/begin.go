@@ -353,7 +353,7 @@ func (d *Download) swarm(ctx context.Context, b *bootstrapped, body io.ReadClose
 	f := fetch.NewDownload(fetch.Options{
 		Store: file, Edge: src, Stream: body, StreamAt: at, Seed: m.seed(), Uploads: d.e.cfg.Upload,
 		Window: d.window(), Announce: m.announce, Credit: m.credit, Corrupt: store.ErrCorrupt, Logger: d.e.log,
-		Patience: d.patience(),
+		Patience: d.patience(), Class: d.req.Class, FinishBy: d.req.FinishBy,
 	})
 	m.fetch = f
 	if err := m.join(); err != nil {

@@ -18,6 +18,8 @@ type Request struct {
 	Resume    bool        `json:"resume,omitempty"`
 	Overwrite bool        `json:"overwrite,omitempty"`
 	Header    http.Header `json:"header,omitempty"`
+	Class     fetch.Class `json:"class,omitempty"`
+	FinishBy  float64     `json:"finish_by,omitempty"` // seconds
 }
 
 // Event is one line of the answer to a [Request]; one field is set.

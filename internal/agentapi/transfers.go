@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/tandem-cdn/tandem/internal/agent"
 	"github.com/tandem-cdn/tandem/internal/manifest"
@@ -86,6 +87,7 @@ func (t *transfers) begin(ctx context.Context, req Request) (*entry, error) {
 	}
 	dl, err := t.engine.Download(ctx, agent.Request{
 		URL: req.URL, File: req.File, Resume: req.Resume, Overwrite: req.Overwrite, Header: req.Header,
+		Class: req.Class, FinishBy: time.Duration(req.FinishBy * float64(time.Second)),
 	})
 	if err != nil {
 		return nil, err

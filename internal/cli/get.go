@@ -11,10 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/tandem-cdn/tandem/internal/agent"
 	"github.com/tandem-cdn/tandem/internal/agentapi"
 	"github.com/tandem-cdn/tandem/internal/config"
+	"github.com/tandem-cdn/tandem/internal/fetch"
 	"github.com/tandem-cdn/tandem/internal/node"
 )
 
@@ -23,7 +25,11 @@ type getCmd struct {
 	Output     string   `short:"o" help:"Write to this file instead of one named after the URL; \"-\" is standard output." placeholder:"FILE"`
 	RemoteName bool     `short:"O" help:"Name the file after the URL; this is the default."`
 	Continue   bool     `short:"C" help:"Continue an interrupted download."`
-	Force      bool     `short:"f" help:"Overwrite an existing file."`
+
+	Priority fetch.Class   `help:"How long it may take: interactive (no longer than from the edge alone), normal (hardly longer), background (peers have time; see --finish-by)." default:"normal" placeholder:"WORD"`
+	FinishBy time.Duration `help:"With --priority=background: the time in which it must be done." placeholder:"DURATION"`
+
+	Force bool `short:"f" help:"Overwrite an existing file."`
 	config.Get
 }
 
@@ -50,6 +56,10 @@ func (c *getCmd) Run(p *process) error {
 		return usage(errors.New("-o names one file, but there are several URLs"))
 	case c.Output != "" && c.RemoteName:
 		return usage(errors.New("-o and -O exclude each other"))
+	case c.FinishBy != 0 && c.Priority != fetch.Background:
+		return usage(errors.New("--finish-by goes with --priority=background"))
+	case c.FinishBy < 0:
+		return usage(fmt.Errorf("--finish-by %v: it is over already", c.FinishBy))
 	}
 	return runGet(p.ctx, p, getOptions{getCmd: *c, header: header})
 }
@@ -175,7 +185,7 @@ func getOne(ctx context.Context, p *process, d downloader, o getOptions, rawURL 
 // request is what to ask the engine for, and the file as the user would say it:
 // an agent has another working directory.
 func request(ctx context.Context, o getOptions, rawURL string) (req agent.Request, name string, err error) {
-	req = agent.Request{URL: rawURL, Resume: o.Continue, Overwrite: o.Force, Header: o.header}
+	req = agent.Request{URL: rawURL, Resume: o.Continue, Overwrite: o.Force, Header: o.header, Class: o.Priority, FinishBy: o.FinishBy}
 	name = o.Output
 	switch {
 	case name == "-":

@@ -58,6 +58,9 @@ type Options struct {
 	// Patience is how long a download goes on without a byte while edges say when to
 	// come back (503 and Retry-After); the default is ten minutes.
 	Patience time.Duration
+	// Class and FinishBy say how long it may take; see [Config].
+	Class    Class
+	FinishBy time.Duration
 	Seed     uint64 // this client's place in the election of owners
 	Uploads  bool
 	// Window bounds how far ahead of a reader the download works, in bytes: nothing
@@ -142,7 +145,7 @@ func NewDownload(o Options) *Download {
 		o: o, m: m, start: time.Now(),
 		events: make(chan func(time.Duration), 256), done: make(chan struct{}), placed: make(chan struct{}),
 		plan: NewPlan(Config{
-			Size: m.Size, PieceSize: m.PieceSize, Have: o.Store.Have(), Seed: o.Seed, Uploads: o.Uploads, Window: o.Window,
+			Size: m.Size, PieceSize: m.PieceSize, Have: o.Store.Have(), Seed: o.Seed, Class: o.Class, FinishBy: o.FinishBy, Uploads: o.Uploads, Window: o.Window,
 			Streaming: o.Stream != nil, StreamAt: int(o.StreamAt / m.PieceSize),
 			Rand: rand.New(rand.NewPCG(rand.Uint64(), o.Seed)),
 		}),

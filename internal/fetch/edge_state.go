@@ -155,7 +155,7 @@ func (p *Plan) measureEdge(now time.Duration, free bool) {
 // is known, except while it is worth waiting for a swarm.
 func (p *Plan) behind(now time.Duration) bool {
 	if p.cfg.Class == Background {
-		return p.cfg.FinishBy > 0 && p.late(now, p.cfg.FinishBy*9/10)
+		return p.cfg.FinishBy > 0 && p.late(now, p.cfg.FinishBy*9/10) && (p.edge.full > 0 || now > p.cfg.FinishBy/2)
 	}
 	if p.edge.full == 0 {
 		return !p.holding(now)

@@ -1,7 +1,9 @@
 package fetch
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
@@ -53,6 +55,21 @@ const (
 	Interactive              // no longer: somebody waits
 	Background               // until FinishBy: the edge gives what nobody else has
 )
+
+var classNames = [...]string{Normal: "normal", Interactive: "interactive", Background: "background"}
+
+// MarshalText is one word.
+func (c Class) MarshalText() ([]byte, error) { return []byte(classNames[c]), nil }
+
+// UnmarshalText reads that word.
+func (c *Class) UnmarshalText(b []byte) error {
+	i := slices.Index(classNames[:], string(b))
+	if i < 0 {
+		return fmt.Errorf("class %.20q: want normal, interactive or background", b)
+	}
+	*c = Class(i)
+	return nil
+}
 
 // slack is the part of the time that the edge alone would take by which a download
 // may be longer.

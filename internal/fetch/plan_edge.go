@@ -157,6 +157,9 @@ func (p *Plan) askEdge(now time.Duration) {
 			}
 			continue
 		}
+		if p.cfg.Class == Background && !free && !short {
+			return // it takes what peers have, in its time
+		}
 		if !free && (p.yield.pace < leastPace*p.top.value() || p.yield.tokens < float64(p.cfg.PieceSize)) {
 			return
 		}

@@ -222,3 +222,15 @@ func TestClasses(t *testing.T) {
 		t.Errorf("%d violations of what cannot be", r.Violations)
 	}
 }
+
+// TestBackground: a download that has time takes what a peer gives, though the edge
+// would be five times as fast.
+func TestBackground(t *testing.T) {
+	c := crowd(2, 32<<20, 20, 100, 0)
+	c.Downloads[0].Linger = time.Hour
+	c.Downloads[1] = Download{Host: 1, At: time.Minute, Class: Background}
+	o := mustRun(t, c).Outcomes[1]
+	if !o.Done || o.FromEdge > 32<<20/10 {
+		t.Errorf("%+v", o)
+	}
+}
