@@ -230,7 +230,7 @@ func TestBackground(t *testing.T) {
 	c.Downloads[0].Linger = time.Hour
 	c.Downloads[1] = Download{Host: 1, At: time.Minute, Class: Background}
 	o := mustRun(t, c).Outcomes[1]
-	if !o.Done || o.FromEdge > 32<<20/10 {
+	if !o.Done || o.FromEdge > 32<<20/8 {
 		t.Errorf("%+v", o)
 	}
 }
