@@ -96,7 +96,7 @@ func (a *Allocator) Ask(now time.Duration, r *Requester, q Request) (busy Busy, 
 // Next gives a turn to the one who is next and returns it, or nil when nobody
 // waits or enough are being served.
 func (a *Allocator) Next(now time.Duration) *Requester {
-	if len(a.waiting) == 0 || a.counted(now) >= a.slots() {
+	if len(a.waiting) == 0 || a.counted(now) >= a.slots() || a.spread(now) {
 		return nil
 	}
 	r := a.pick(now)
@@ -118,8 +118,10 @@ func (a *Allocator) Wake(now time.Duration) (at time.Duration, ok bool) {
 	}
 	at = math.MaxInt64
 	for _, r := range a.sending {
-		if r.until > now {
-			at = min(at, r.until)
+		for _, t := range [...]time.Duration{r.until, r.since + slotStalled} {
+			if t > now {
+				at = min(at, t)
+			}
 		}
 	}
 	return at, at != math.MaxInt64
@@ -236,6 +238,22 @@ func (a *Allocator) counted(now time.Duration) int {
 		}
 	}
 	return n
+}
+
+// spread reports whether as many as ever should be are being served, while the
+// uplink is not known: of many who ask at once all would be served so slowly that
+// none of them soon has anything to pass on.
+func (a *Allocator) spread(now time.Duration) bool {
+	if _, sure := a.capacity(); sure {
+		return false
+	}
+	n := 0
+	for _, r := range a.sending {
+		if r.since+slotStalled > now {
+			n++
+		}
+	}
+	return n >= maxSlots
 }
 
 // slots is how many turns may count at a time.

@@ -39,6 +39,9 @@ const (
 	slotLeast   = 150 * time.Millisecond
 	slotMost    = 3 * time.Second
 	slotUnknown = 150 * time.Millisecond
+	// slotStalled is how long a turn counts among those served at all while the
+	// uplink is not known.
+	slotStalled = 2 * time.Second
 
 	// queueTime is how much one requester may have queued, in time at the rate of
 	// the uplink. All together may have twice that, and those who have nothing
