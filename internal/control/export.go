@@ -35,7 +35,7 @@ func ReadReports(ctx context.Context, path string, f func(StoredReport) error) (
 	if err != nil {
 		return fmt.Errorf("reports %s: %w", path, err)
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // read to the end, or the error is told already
 	for rows.Next() {
 		var r StoredReport
 		var received, millis int64
