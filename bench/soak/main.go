@@ -42,8 +42,12 @@ type options struct {
 	save             bool
 }
 
-// sampleEvery is the time between two looks at the processes.
-const sampleEvery = 5 * time.Second
+const (
+	// sampleEvery is the time between two looks at the processes.
+	sampleEvery = 5 * time.Second
+	// shortest leaves a minute after the warm-up.
+	shortest = 3 * time.Minute
+)
 
 func main() { rig.Main(bench) }
 
@@ -62,8 +66,8 @@ func parse() (options, error) {
 	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
 	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
 	flag.Parse()
-	if o.stayers < 1 || o.stayers >= o.clients || o.churn <= 0 || o.files < 1 || o.lasts < 10*sampleEvery {
-		return o, fmt.Errorf("want at least one client that stays and one that does not, some churn, a file, and %v", 10*sampleEvery)
+	if o.stayers < 1 || o.stayers >= o.clients || o.churn <= 0 || o.files < 1 || o.lasts < shortest {
+		return o, fmt.Errorf("want at least one client that stays and one that does not, some churn, a file, and %v", shortest)
 	}
 	return o, nil
 }

@@ -73,8 +73,12 @@ func resources() []resource {
 	}
 }
 
-// warmUp is the part of the soak in which caches fill and clients come.
-const warmUp = 0.25
+// Caches fill, clients come, and everybody meets everybody in the first part of
+// the soak, which takes that many seconds at least.
+const (
+	warmUp      = 0.25
+	warmUpLeast = 120
+)
 
 // trend is the line through the samples after the warm-up.
 type trend struct {
@@ -84,7 +88,11 @@ type trend struct {
 }
 
 func trendOf(samples []sample, of func(sample) float64) trend {
-	samples = samples[min(len(samples), int(warmUp*float64(len(samples)))):]
+	if len(samples) == 0 {
+		return trend{}
+	}
+	after := max(warmUpLeast, warmUp*samples[len(samples)-1].At)
+	samples = slices.DeleteFunc(slices.Clone(samples), func(s sample) bool { return s.At < after })
 	n := float64(len(samples))
 	if n < 2 {
 		return trend{}
@@ -157,7 +165,7 @@ func (r *result) report() string {
 		fmt.Fprintf(&b, "| %s | %s | %.1f | %+.2f | %+.1f | %.1f | %s |\n", name, res.what, t.mean, t.perMinute, t.growth, most, word)
 	})
 	g := r.Goroutines
-	fmt.Fprintf(&b, "\nGoroutines at the end: server %.0f; agents that stayed %.0f, others %.0f (medians). Trends leave out the first quarter.\n", g.Server, g.Stayers, g.Others)
+	fmt.Fprintf(&b, "\nGoroutines at the end: server %.0f; agents that stayed %.0f, others %.0f (medians). Trends leave out the first quarter, two minutes at least.\n", g.Server, g.Stayers, g.Others)
 	return b.String()
 }
 

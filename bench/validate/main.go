@@ -6,11 +6,11 @@
 //
 //	go run ./bench/validate
 //	go run ./bench/validate -case a -runs 3
-//	go run ./bench/validate -again -rtt 50ms   # simulate what was recorded, with another round trip
+//	go run ./bench/validate -again -rtt 20ms    # simulate what was recorded, with another round trip
 //
-// The lab has no delay but its queues, and what part of a link is payload and how
-// long a start takes is measured first with a client alone. Figures go to
-// bench/results. It needs root.
+// The lab has no delay but its queues, of 100 ms when they are full. What part of a
+// link is payload and how long a start takes is measured first with a client alone.
+// Figures go to bench/results. It needs root.
 package main
 
 import (
@@ -52,7 +52,7 @@ func parse() (options, error) {
 	flag.IntVar(&o.seeds, "seeds", 5, "simulations of each crowd")
 	flag.Uint64Var(&o.seed, "seed", 1, "of worlds that are drawn, and of the first simulation")
 	flag.Int64Var(&o.mib, "mib", 32, "size of the file in MiB, but for the mixed crowd")
-	flag.DurationVar(&o.rtt, "rtt", 2*time.Millisecond, "round trip of the simulated network")
+	flag.DurationVar(&o.rtt, "rtt", 50*time.Millisecond, "round trip of the simulated network: half of what full queues of the lab are")
 	flag.Float64Var(&o.efficiency, "efficiency", 0, "part of a link that is payload (default: as measured)")
 	flag.DurationVar(&o.startup, "startup", -1, "time a download takes before its first byte (default: as measured)")
 	flag.BoolVar(&o.again, "again", false, "simulate the crowds that bench/results has, without the lab")
