@@ -184,6 +184,7 @@ type Plan struct {
 	top     best
 	yield   yield
 	inAsk   int64 // bytes asked of peers
+	fresh   fresh
 	wasted  int64
 	out     []Action
 }
@@ -282,6 +283,7 @@ func (p *Plan) Tick(now time.Duration) []Action {
 	if p.Done() {
 		return p.take()
 	}
+	p.fresh.see(now, p.left)
 	p.dropStalled(now)
 	p.leaveEdges(now)
 	p.dropUnreached(now)
@@ -295,6 +297,18 @@ func (p *Plan) Tick(now time.Duration) []Action {
 	p.unload(now)
 	p.endgame(now)
 	return p.take()
+}
+
+// fresh remembers when the last piece came.
+type fresh struct {
+	left int64
+	at   time.Duration
+}
+
+func (f *fresh) see(now time.Duration, left int64) {
+	if left != f.left {
+		f.left, f.at = left, now
+	}
 }
 
 // take returns the actions since the last Tick, those of events included.

@@ -34,6 +34,9 @@ const (
 	// fillShare is the part of it to which the edge fills up what peers bring when
 	// the download is behind.
 	fillShare = 1.02
+	// backgroundPatience is how long a background download goes without a new piece
+	// before it asks the edge beyond its duty: peers may have nothing, or give nothing.
+	backgroundPatience = 10 * time.Second
 	// lateShare is the part of the edge's own time from which a download counts as
 	// late.
 	lateShare = 0.05
@@ -133,7 +136,8 @@ func (p *Plan) EdgeFailures() int { return p.edge.failed }
 func (p *Plan) askEdge(now time.Duration) {
 	alone := p.usablePeers(now) == 0
 	short := p.short(now)
-	free := alone || p.burst(now) || short && p.edge.full == 0
+	stuck := p.cfg.Class == Background && now-p.fresh.at >= backgroundPatience
+	free := alone || p.burst(now) || stuck || short && p.edge.full == 0
 	p.measureEdge(now, free)
 	if !p.yield.begun {
 		p.top = best{period: p.top.period, start: now} // what counts is what peers and edge reach together

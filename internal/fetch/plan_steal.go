@@ -10,6 +10,9 @@ const (
 	// waiting in which the other must have answered it.
 	stealAge   = 50 * time.Millisecond
 	stealShare = 0.6
+	// silentRest is how long a peer is left alone that has lost a request and never
+	// sent anything.
+	silentRest = 2 * time.Second
 )
 
 // steal moves requests that their peers have not begun to answer to peers that
@@ -28,6 +31,9 @@ func (p *Plan) steal(now time.Duration) {
 		from, piece, eta := p.slowest(now, r)
 		if from == nil || float64(r.eta(now, p.cfg.PieceSize)) > stealShare*float64(eta) {
 			continue
+		}
+		if from.rate.total == 0 {
+			from.rest = max(from.rest, now+silentRest) // it is not asked again at once
 		}
 		from.release(p, piece)
 		p.do(CancelPeer{Peer: from.id, Piece: piece})

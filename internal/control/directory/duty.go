@@ -14,6 +14,16 @@ type duties struct {
 	held map[*Member]wire.Duty
 	free [len(widths)][]uint32 // first numbers of free ranges, by width
 	told uint32                // what of was when members were told last
+	live uint32                // numbers that are held
+}
+
+// renumber gives everybody new numbers, without holes: many have gone.
+func (d *duties) renumber() {
+	held := d.held
+	*d = duties{held: make(map[*Member]wire.Duty, len(held))}
+	for m := range held {
+		d.assign(m)
+	}
 }
 
 // assign gives m its numbers, or takes them back, as is due.
@@ -27,6 +37,7 @@ func (d *duties) assign(m *Member) {
 		return
 	}
 	w := width(m.Peer.Facts().Uplink)
+	d.live += widths[w]
 	if d.held == nil {
 		d.held = map[*Member]wire.Duty{}
 	}
@@ -45,6 +56,7 @@ func (d *duties) release(m *Member) {
 		return
 	}
 	delete(d.held, m)
+	d.live -= held.Width
 	if len(d.held) == 0 {
 		*d = duties{}
 		return
@@ -102,7 +114,11 @@ func (sh *shard) redivide(tell func(Scope, *Peer, wire.Duty)) {
 	defer sh.mu.Unlock()
 	for scope, sw := range sh.swarms {
 		ds := &sw.duties
-		if ds.of < ds.told+ds.told/2+1 && ds.told < 2*ds.of+1 {
+		sparse := 2*ds.live < ds.of
+		if sparse {
+			ds.renumber()
+		}
+		if !sparse && ds.of < ds.told+ds.told/2+1 {
 			continue
 		}
 		ds.told = ds.of

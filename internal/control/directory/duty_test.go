@@ -42,13 +42,14 @@ func TestDutiesAreDisjoint(t *testing.T) {
 			}
 		}
 		holders := map[uint32]bool{}
-		due := 0
+		due, live := 0, uint32(0)
 		for _, m := range s.members {
 			if m.uploads && !m.Seed() {
 				due++
 			}
 		}
 		for m, held := range s.duties.held {
+			live += held.Width
 			if s.members[m.Peer.Key] != m || !m.uploads || m.Seed() {
 				t.Fatalf("%+v is held by one who should not", held)
 			}
@@ -64,6 +65,9 @@ func TestDutiesAreDisjoint(t *testing.T) {
 		}
 		if len(s.duties.held) != due {
 			t.Fatalf("%d hold numbers, %d should", len(s.duties.held), due)
+		}
+		if live != s.duties.live {
+			t.Fatalf("%d numbers are held, the books say %d", live, s.duties.live)
 		}
 		if due == 0 && s.duties.of != 0 {
 			t.Fatal("numbers are left where nobody is")
@@ -82,14 +86,19 @@ func TestRedivide(t *testing.T) {
 		return len(told)
 	}
 	joined := 0
+	var peers []*Peer
 	join := func(upTo int) {
 		for ; joined < upTo; joined++ {
 			w := who{n: joined, ip: fmt.Sprintf("20.0.%d.1", joined), facts: Facts{Uploads: true}}
-			d.Join(scope, w.peer(), w.membership(), Query{Now: start})
+			peers = append(peers[:joined], w.peer())
+			d.Join(scope, peers[joined], w.membership(), Query{Now: start})
 		}
 	}
-	for _, step := range []struct{ members, told int }{{100, 100}, {149, 0}, {151, 151}, {200, 0}} {
+	for _, step := range []struct{ members, told int }{{100, 100}, {149, 0}, {151, 151}, {200, 0}, {90, 90}, {80, 0}} {
 		join(step.members)
+		for ; joined > step.members; joined-- {
+			d.Leave(scope, peers[joined-1])
+		}
 		if n := redivide(); n != step.told {
 			t.Fatalf("with %d members %d were told, want %d", step.members, n, step.told)
 		}
