@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -10,16 +11,38 @@ import (
 	"time"
 )
 
+// held is content whose body is given after its first bytes only once ready is closed.
+type held struct {
+	io.ReadSeeker
+	ctx   context.Context //nolint:containedctx // of the one request that it answers
+	ready chan struct{}
+	gave  int
+}
+
+func (h *held) Read(p []byte) (int, error) {
+	if h.gave >= 64<<10 {
+		select {
+		case <-h.ready:
+		case <-h.ctx.Done():
+			return 0, h.ctx.Err()
+		}
+	}
+	n, err := h.ReadSeeker.Read(p)
+	h.gave += n
+	return n, err
+}
+
 // TestOrdinaryWaitsForItsReader opens an object without a manifest and does not
 // read for a moment: no more than a little is fetched.
 func TestOrdinaryWaitsForItsReader(t *testing.T) {
-	data := random(9, 64<<20)
+	data := random(9, 8<<20)
+	known := make(chan struct{}) // whether there is a manifest: until then the response runs on
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/a" {
 			http.NotFound(w, r)
 			return
 		}
-		http.ServeContent(w, r, "a", time.Unix(1, 0), bytes.NewReader(data))
+		http.ServeContent(w, r, "a", time.Unix(1, 0), &held{ReadSeeker: bytes.NewReader(data), ctx: r.Context(), ready: known})
 	}))
 	t.Cleanup(s.Close)
 	d, err := newEngine(t).Download(t.Context(), Request{URL: s.URL + "/a", Sequential: true})
@@ -30,11 +53,10 @@ func TestOrdinaryWaitsForItsReader(t *testing.T) {
 	if ordinary, err := d.Ordinary(t.Context()); !ordinary || err != nil {
 		t.Fatalf("ordinary: %v, error %v", ordinary, err)
 	}
-	// Until that is known the response runs on, which may be for all of a short one.
-	known := d.Progress().Done
+	close(known)
 	until(t, "reading ahead", func() bool { return d.Progress().Done >= readAhead })
 	<-time.After(50 * time.Millisecond)
-	if n := d.Progress().Done; n > max(known, readAhead)+(256<<10) {
+	if n := d.Progress().Done; n > readAhead+(128<<10) {
 		t.Errorf("%d bytes before anything is read", n)
 	}
 	var got []byte
