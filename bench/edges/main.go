@@ -97,16 +97,11 @@ func parse() options {
 
 func bench(ctx context.Context) error {
 	o := parse()
-	tools, err := os.MkdirTemp("", "tandem-edges-")
+	_, remove, err := rig.Tools(ctx, &o.binary)
 	if err != nil {
-		return fmt.Errorf("directory of the tools: %w", err)
+		return err
 	}
-	defer func() { _ = os.RemoveAll(tools) }()
-	if o.binary == "" {
-		if o.binary, err = rig.Build(ctx, tools); err != nil {
-			return err
-		}
-	}
+	defer remove()
 	r := result{Date: time.Now().UTC().Format(time.DateOnly), MiB: o.mib, Mbit: o.mbit, Down: o.down, After: o.after.Seconds()}
 	for _, m := range modes() {
 		r.Modes = append(r.Modes, &figures{Mode: m.name})

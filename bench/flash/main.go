@@ -18,7 +18,6 @@ import (
 	"flag"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -92,16 +91,15 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tools, err := os.MkdirTemp("", "tandem-flash-")
+	binary := &o.binary
+	if !slices.Contains(o.what, "tandem") {
+		binary = nil
+	}
+	_, remove, err := rig.Tools(ctx, binary)
 	if err != nil {
-		return fmt.Errorf("directory of the tools: %w", err)
+		return err
 	}
-	defer func() { _ = os.RemoveAll(tools) }()
-	if o.binary == "" && slices.Contains(o.what, "tandem") {
-		if o.binary, err = rig.Build(ctx, tools); err != nil {
-			return err
-		}
-	}
+	defer remove()
 	for _, c := range o.cases {
 		if err := runCase(ctx, o, c); err != nil {
 			return err

@@ -16,7 +16,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -58,16 +57,11 @@ func parse() options {
 
 func bench(ctx context.Context) error {
 	o := parse()
-	tools, err := os.MkdirTemp("", "tandem-mixed-")
+	_, remove, err := rig.Tools(ctx, &o.binary)
 	if err != nil {
-		return fmt.Errorf("directory of the tools: %w", err)
+		return err
 	}
-	defer func() { _ = os.RemoveAll(tools) }()
-	if o.binary == "" {
-		if o.binary, err = rig.Build(ctx, tools); err != nil {
-			return err
-		}
-	}
+	defer remove()
 	text, err := scenarios.Read(world)
 	if err != nil {
 		return fmt.Errorf("scenario %s: %w", world, err)

@@ -65,16 +65,11 @@ func bench(ctx context.Context) error {
 	flag.DurationVar(&o.timeout, "timeout", 5*time.Minute, "of one pair")
 	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
 	flag.Parse()
-	tools, err := os.MkdirTemp("", "tandem-nat-")
+	_, remove, err := rig.Tools(ctx, &o.binary)
 	if err != nil {
-		return fmt.Errorf("directory of the tools: %w", err)
+		return err
 	}
-	defer func() { _ = os.RemoveAll(tools) }()
-	if o.binary == "" {
-		if o.binary, err = rig.Build(ctx, tools); err != nil {
-			return err
-		}
-	}
+	defer remove()
 	r := result{Date: time.Now().UTC().Format(time.DateOnly), Bytes: o.mb * 1e6, Mbit: o.rate}
 	for _, p := range pairs() {
 		if r.Machine, err = o.measure(ctx, &p); err != nil {

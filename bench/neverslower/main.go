@@ -16,7 +16,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -89,16 +88,11 @@ func parse() options {
 
 func bench(ctx context.Context) error {
 	o := parse()
-	tools, err := os.MkdirTemp("", "tandem-neverslower-")
+	tools, remove, err := rig.Tools(ctx, &o.binary)
 	if err != nil {
-		return fmt.Errorf("directory of the tools: %w", err)
+		return err
 	}
-	defer func() { _ = os.RemoveAll(tools) }()
-	if o.binary == "" {
-		if o.binary, err = rig.Build(ctx, tools); err != nil {
-			return err
-		}
-	}
+	defer remove()
 	if o.file == "" {
 		if o.file, err = rig.GoArchive(ctx, tools, o.mb*1e6); err != nil {
 			return err

@@ -77,16 +77,11 @@ func bench(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tools, err := os.MkdirTemp("", "tandem-soak-")
+	_, remove, err := rig.Tools(ctx, &o.binary)
 	if err != nil {
-		return fmt.Errorf("directory of the tools: %w", err)
+		return err
 	}
-	defer func() { _ = os.RemoveAll(tools) }()
-	if o.binary == "" {
-		if o.binary, err = rig.Build(ctx, tools); err != nil {
-			return err
-		}
-	}
+	defer remove()
 	var r *result
 	err = rig.InLab(ctx, func(ctx context.Context, l *lab.Lab, dir string) error {
 		r, err = o.soak(ctx, l, dir)

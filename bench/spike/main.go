@@ -16,7 +16,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,16 +74,11 @@ func parse() options {
 
 func bench(ctx context.Context) error {
 	o := parse()
-	tools, err := os.MkdirTemp("", "tandem-spike-")
+	_, remove, err := rig.Tools(ctx, &o.binary)
 	if err != nil {
-		return fmt.Errorf("directory of the tools: %w", err)
+		return err
 	}
-	defer func() { _ = os.RemoveAll(tools) }()
-	if o.binary == "" {
-		if o.binary, err = rig.Build(ctx, tools); err != nil {
-			return err
-		}
-	}
+	defer remove()
 	rate, n := o.mbit*1e6, float64(o.clients)
 	bits := float64(o.mib<<20) * 8
 	r := result{

@@ -18,7 +18,6 @@ import (
 	"flag"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -104,16 +103,11 @@ func bench(ctx context.Context) error {
 
 // observe runs the crowds in the lab, in turn.
 func (o options) observe(ctx context.Context) ([]*result, error) {
-	tools, err := os.MkdirTemp("", "tandem-validate-")
+	_, remove, err := rig.Tools(ctx, &o.binary)
 	if err != nil {
-		return nil, fmt.Errorf("directory of the tools: %w", err)
+		return nil, err
 	}
-	defer func() { _ = os.RemoveAll(tools) }()
-	if o.binary == "" {
-		if o.binary, err = rig.Build(ctx, tools); err != nil {
-			return nil, err
-		}
-	}
+	defer remove()
 	alone, err := o.measureAlone(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("a client alone: %w", err)

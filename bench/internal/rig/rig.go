@@ -63,6 +63,22 @@ func Build(ctx context.Context, dir string) (string, error) {
 	return bin, nil
 }
 
+// Tools makes a directory for what a benchmark needs besides its runs, and builds
+// the program in it where binary names none yet; nil: no program is needed.
+func Tools(ctx context.Context, binary *string) (dir string, remove func(), err error) {
+	if dir, err = os.MkdirTemp("", "tandem-tools-"); err != nil {
+		return "", nil, fmt.Errorf("directory of the tools: %w", err)
+	}
+	remove = func() { _ = os.RemoveAll(dir) }
+	if binary != nil && *binary == "" {
+		if *binary, err = Build(ctx, dir); err != nil {
+			remove()
+			return "", nil, err
+		}
+	}
+	return dir, remove, nil
+}
+
 // InLab runs f with a fresh lab and a fresh directory, and removes both.
 func InLab(ctx context.Context, f func(ctx context.Context, l *lab.Lab, dir string) error) (err error) {
 	dir, err := os.MkdirTemp("", "tandem-bench-")
