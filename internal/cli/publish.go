@@ -35,6 +35,9 @@ func (c *publishCmd) Run(p *process) error {
 	if c.Key == "" || len(c.Control) == 0 {
 		return usage(errors.New("--key and --control are needed"))
 	}
+	if err := wire.CheckMirrors(c.Mirrors); err != nil {
+		return usage(err)
+	}
 	client, err := httpClient(c.CA)
 	if err != nil {
 		return usage(err)

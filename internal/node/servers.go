@@ -122,6 +122,12 @@ func newEdge(ec edge.Config, p config.Policy, env Env) (*edge.Edge, error) {
 	if err := os.MkdirAll(ec.Data, 0o700); err != nil {
 		return nil, configError("data directory: %w", err)
 	}
+	if p.MaxRequests < 0 {
+		return nil, configError("max-requests %d: want 0, for no limit, or more", p.MaxRequests)
+	}
+	if err := wire.CheckMirrors(p.Mirrors); err != nil {
+		return nil, configError("mirrors: %w", err)
+	}
 	ec.MaxRequests = p.MaxRequests
 	ec.Mirrors, ec.Policy = p.Mirrors, wire.Policy{P2P: wire.P2P(p.P2P)}
 	ec.SignedURLs, ec.PublicURL, ec.AllowOrigin = verifier, p.PublicURL, p.AllowOrigin

@@ -12,7 +12,7 @@ import (
 // its Close is [fs.ErrClosed].
 var (
 	// ErrNoSpace: the disk or the quota is full. What is there stays resumable.
-	ErrNoSpace = errors.New("no space left")
+	ErrNoSpace = errors.New("the disk is full")
 	// ErrReadOnly: the directory or the file system may not be written to.
 	ErrReadOnly = errors.New("not writable")
 	// ErrExists: something has the final name and may not be overwritten.

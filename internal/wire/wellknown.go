@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
+	"net/url"
 )
 
 // Paths and names that clients and edges share.
@@ -121,4 +122,15 @@ type GrantRequest struct {
 type GrantResponse struct {
 	Grant   string `json:"grant"`
 	Expires int64  `json:"expires"` // Unix seconds
+}
+
+// CheckMirrors reports the first of mirrors that is not the base URL of a server.
+func CheckMirrors(mirrors []string) error {
+	for _, m := range mirrors {
+		u, err := url.Parse(m)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return fmt.Errorf("mirror %.200q: want an http or https URL", m)
+		}
+	}
+	return nil
 }
