@@ -19,6 +19,7 @@ type Peer struct {
 	expires time.Time         // of its grant
 	active  atomic.Int64      // Unix nanoseconds of the last piece data, either way
 	have    manifest.Bitfield // under link.mu
+	held    int               // pieces of have, under link.mu
 	haves   []uint32          // announcements not yet written, under link.mu
 }
 
@@ -34,6 +35,10 @@ func (p *Peer) Uplink() uint32 { return wire.RoundUplink(p.uplink.Load()) }
 
 // RTT is the round-trip time of the link, 0 while it is not known.
 func (p *Peer) RTT() time.Duration { return p.link.conn.RTT() }
+
+// left is the part of the object that the peer lacks, by its own account. The caller
+// holds the mutex of the link.
+func (p *Peer) left() float32 { return 1 - float32(p.held)/float32(max(p.have.Len(), 1)) }
 
 // Near is how near the peer is as control says: 0 (or not known) to
 // [wire.Nearest].

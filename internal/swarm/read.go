@@ -228,6 +228,7 @@ func (l *link) has(p *Peer, pieces []int) {
 			fresh = append(fresh, i)
 		}
 	}
+	p.held += len(fresh)
 	l.mu.Unlock()
 	p.swarm.count(fresh, 1)
 	if len(fresh) > 0 {
@@ -241,6 +242,7 @@ func (l *link) onReject(f *wire.Reject) {
 	delete(l.requests, f.ID)
 	if r != nil && f.Reason == wire.RejectMissing && r.peer.have.Has(r.piece) {
 		r.peer.have.Clear(r.piece)
+		r.peer.held--
 		r.peer.swarm.count([]int{r.piece}, -1)
 	}
 	l.mu.Unlock()
@@ -273,7 +275,7 @@ func (l *link) onRequest(f *wire.Request) error {
 // queue has a request wait for its turn. Those that are refused count as
 // outstanding until the other side may ask again. The caller holds the mutex.
 func (l *link) queue(p *Peer, f *wire.Request) error {
-	busy, ok, queued := l.node.uploads.ask(l, upload.Request{Request: *f, Rare: p.swarm.rare(int(f.Piece))})
+	busy, ok, queued := l.node.uploads.ask(l, upload.Request{Request: *f, Rare: p.swarm.rare(int(f.Piece)), Left: p.left()})
 	now := time.Now()
 	if now.After(l.busyUntil) {
 		l.refused = 0

@@ -12,6 +12,8 @@ import (
 type Allocator struct {
 	cfg     Config
 	meter   meter
+	climb   climb
+	length  int64        // of the last request, bytes
 	waiting []*Requester // have something queued and no turn
 	sending []*Requester // have a turn
 	queued  int64        // bytes
@@ -81,6 +83,7 @@ func (a *Allocator) Ask(now time.Duration, r *Requester, q Request) (busy Busy, 
 		i--
 	}
 	r.queue = slices.Insert(r.queue, i, q)
+	a.length = int64(q.Length)
 	r.queued += int64(q.Length)
 	a.queued += int64(q.Length)
 	if len(r.queue) == 1 {
@@ -143,7 +146,9 @@ func (r *Requester) Turn() (q Request, ok bool) {
 // When it does not, the request is done, or has been cancelled meanwhile, or it
 // goes on in another turn.
 func (a *Allocator) Sent(now time.Duration, r *Requester, id uint32, n int) bool {
-	a.meter.add(now, int64(n), len(a.waiting) > 0)
+	if got, busy := a.meter.add(now, int64(n), len(a.waiting) > 0); busy {
+		a.climb.window(now, got, a.slots())
+	}
 	r.sent += int64(n)
 	r.recent = r.served(now) + int64(n)
 	if !r.sending || r.queue[0].ID != id {
@@ -262,7 +267,8 @@ func (a *Allocator) slots() int {
 	if !sure {
 		return unknownSlots
 	}
-	return min(max(int(rate/slotRate), minSlots), maxSlots)
+	n := max(rate/slotRate, min(rate*turnsTime.Seconds()/float64(max(a.length, 1)), maxSlots))
+	return min(min(max(int(n), minSlots), maxSlots)+a.climb.more, mostSlots)
 }
 
 // slotTime is how long a turn of n bytes counts.

@@ -29,8 +29,10 @@ const (
 	// bytes per second; minSlots and maxSlots bound their number, unknownSlots is
 	// the number while the uplink is not known.
 	slotRate     = 3e6 / 8
+	turnsTime    = 400 * time.Millisecond
 	minSlots     = 4
 	maxSlots     = 16
+	mostSlots    = 48
 	unknownSlots = 16
 	// A turn that takes longer than slotSlack times what the uplink alone would
 	// need is held up by its receiver: it stops counting, and another begins, so
@@ -61,6 +63,9 @@ const (
 	// hardly is the part of the mean that such a requester has had at most.
 	hardly = 0.5
 
+	// Bounds of the weight by what a requester lacks against others.
+	leastNeed, mostNeed = 0.25, 2
+
 	// filmRate and filmBurst bound what is served to one requester as urgent:
 	// enough for any film, not enough to take an uplink from others. Bytes per
 	// second, and bytes.
@@ -84,7 +89,9 @@ type Config struct {
 type Request struct {
 	wire.Request
 	// Rare says that few copies of the piece are known.
-	Rare  bool
+	Rare bool
+	// Left is the part of the object that the requester lacks, 0 to 1; 0 is not known.
+	Left  float32
 	begun bool
 }
 

@@ -38,16 +38,17 @@ func (m *meter) resume(now time.Duration) {
 
 func (m *meter) restart(now time.Duration) { m.from, m.bytes, m.slack = now, 0, false }
 
-// add records n bytes delivered; more says whether others wait.
-func (m *meter) add(now time.Duration, n int64, more bool) {
+// add records n bytes delivered; more says whether others wait. busy is that they
+// did all through a window that ends now, which delivered got bytes per second.
+func (m *meter) add(now time.Duration, n int64, more bool) (got float64, busy bool) {
 	m.total += n
 	m.bytes += n
 	m.slack = m.slack || !more
 	span := now - m.from
 	if span < firstWindow || m.rate > 0 && span < window {
-		return
+		return 0, false
 	}
-	got := float64(m.bytes) / span.Seconds()
+	got = float64(m.bytes) / span.Seconds()
 	m.sure = m.sure || !m.slack || math.Abs(got-m.rate) < steady*m.rate
 	switch {
 	case got > m.rate:
@@ -55,5 +56,7 @@ func (m *meter) add(now time.Duration, n int64, more bool) {
 	case !m.slack:
 		m.rate += learn * (got - m.rate)
 	}
+	busy = !m.slack
 	m.restart(now)
+	return got, busy
 }

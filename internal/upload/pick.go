@@ -36,8 +36,9 @@ func (a *Allocator) pick(now time.Duration) *Requester {
 func (a *Allocator) byDeficit(now time.Duration) *Requester {
 	var first *Requester
 	rounds := math.Inf(1)
+	left := a.meanLeft()
 	for _, r := range a.waiting {
-		r.gain = r.weight(now)
+		r.gain = r.weight(now) * r.need(left)
 		need := (float64(a.cost(r)) - r.deficit) / r.gain
 		if need < rounds || need == rounds && r.since < first.since {
 			first, rounds = r, need
@@ -116,6 +117,27 @@ func (r *Requester) weight(now time.Duration) float64 {
 		w += wait.Seconds()
 	}
 	return w
+}
+
+// meanLeft is what those who wait lack, in the mean.
+func (a *Allocator) meanLeft() float64 {
+	sum := 0.0
+	for _, r := range a.waiting {
+		sum += float64(r.queue[0].Left)
+	}
+	return sum / float64(len(a.waiting))
+}
+
+// need is the weight of one that lacks more than others, or less: those who begin
+// together are to be done together, since the last of them has nobody else's
+// uplink to make good with.
+func (r *Requester) need(mean float64) float64 {
+	left := float64(r.queue[0].Left)
+	if left == 0 || mean == 0 {
+		return 1
+	}
+	x := left / mean
+	return min(max(x*x*x*x, leastNeed), mostNeed)
 }
 
 // rank is the order in which the requests of one requester are served.

@@ -324,7 +324,7 @@ func TestPiecesAreFinished(t *testing.T) {
 				begun++
 			}
 		}
-		if begun > u.slots() {
+		if begun > u.slots()+1 { // a trial of one more may have ended
 			t.Fatalf("%d pieces are on their way at a time", begun)
 		}
 	}
