@@ -237,6 +237,10 @@ func (d *Download) act(ctx context.Context, now time.Duration) {
 			if e := d.edge[a.Req]; e != nil {
 				e.trim(a.End)
 			}
+		case PaceEdge:
+			if e := d.edge[a.Req]; e != nil {
+				e.pace.set(a.Rate)
+			}
 		}
 	}
 	d.mu.Lock()

@@ -16,6 +16,7 @@ type edgeRun struct {
 	end    atomic.Int64 // pieces from here on are not wanted
 	at     atomic.Int64 // piece in progress
 	cancel context.CancelFunc
+	pace   *readPace
 }
 
 // trim makes the run end before piece end, at once if that has begun.
@@ -30,7 +31,7 @@ func (e *edgeRun) trim(end int) {
 func (d *Download) runEdge(ctx context.Context, a AskEdge, body io.ReadCloser) {
 	ctx, cancel := context.WithCancel(ctx)
 	first, end := a.First, a.First+a.Count
-	e := &edgeRun{req: a.Req, edge: a.Edge, from: d.sources[a.Edge], cancel: cancel}
+	e := &edgeRun{req: a.Req, edge: a.Edge, from: d.sources[a.Edge], cancel: cancel, pace: newReadPace()}
 	e.at.Store(int64(first))
 	e.end.Store(int64(end))
 	d.edge[a.Req] = e
@@ -73,7 +74,7 @@ func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body 
 		if int64(i) >= e.end.Load() {
 			break
 		}
-		in := incoming{d: d, req: e.req, body: body, left: d.m.PieceLen(i)}
+		in := incoming{d: d, ctx: ctx, run: e, body: body, left: d.m.PieceLen(i)}
 		if err := d.o.Store.ReceivePiece(i, buf[:in.left], &in); err != nil {
 			if in.left > 0 {
 				return fmt.Errorf("edge: piece %d: %w", i, err)
@@ -120,20 +121,25 @@ func (d *Download) awaitReader(ctx context.Context) bool {
 // incoming is a piece on its way from the edge. It reports progress.
 type incoming struct {
 	d    *Download
-	req  int
+	ctx  context.Context
+	run  *edgeRun
 	body io.Reader
 	left int64 // bytes
 }
 
 // Read implements [io.Reader].
 func (in *incoming) Read(p []byte) (int, error) {
-	const report = 64 << 10
-	n, err := in.body.Read(p[:min(len(p), report)])
+	n := in.run.pace.next(in.ctx, len(p))
+	if n == 0 && len(p) > 0 {
+		return 0, in.ctx.Err()
+	}
+	n, err := in.body.Read(p[:n])
 	if n > 0 {
+		in.run.pace.paid(n)
 		in.left -= int64(n)
 		in.d.post(func(now time.Duration) {
 			in.d.progress = now
-			in.d.plan.EdgeBytes(now, in.req, int64(n))
+			in.d.plan.EdgeBytes(now, in.run.req, int64(n))
 		})
 	}
 	return n, err

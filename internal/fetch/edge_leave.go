@@ -60,7 +60,7 @@ func (p *Plan) patience(now time.Duration, r *edgeReq) time.Duration {
 
 // slow reports whether r is at a server that is far slower than another.
 func (p *Plan) slow(now time.Duration, r *edgeReq) bool {
-	if len(p.edge.servers) == 1 || now-r.srv.busy < slowAfter {
+	if len(p.edge.servers) == 1 || r.paced || now-r.srv.busy < slowAfter {
 		return false
 	}
 	pace := p.pace(now, r.srv)

@@ -125,10 +125,16 @@ func (e *edgeState) load(s *server, piece int64) (requests int, bytes int64) {
 // before says more than the first moment of a new answer.
 func (p *Plan) pace(now time.Duration, s *server) float64 {
 	n, _ := p.edge.load(s, 0)
-	if n == 0 || !s.rate.any || s.speed > 0 && now-s.busy < measureEvery {
+	if n == 0 || !s.rate.any || p.edge.heldBack(s) || s.speed > 0 && now-s.busy < measureEvery {
 		return s.speed
 	}
 	return s.rate.rate(now)
+}
+
+// heldBack reports whether a request to s gives way to peers, so that it does not
+// show what s gives.
+func (e *edgeState) heldBack(s *server) bool {
+	return slices.ContainsFunc(e.reqs, func(r *edgeReq) bool { return r.srv == s && r.paced })
 }
 
 // usable reports whether s can be asked now.

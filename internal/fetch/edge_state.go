@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -16,8 +17,10 @@ type edgeReq struct {
 	next, claim, end int
 	got              int64 // bytes of piece next
 	why              Why
-	probe            bool // to find out how fast srv is
-	left             bool // since leftAt: only the piece in progress may still come
+	pace             float64 // bytes per second at which it is read, if paced
+	paced            bool    // it was held back
+	probe            bool    // to find out how fast srv is
+	left             bool    // since leftAt: only the piece in progress may still come
 	leftAt           time.Duration
 }
 
@@ -60,7 +63,6 @@ type edgeState struct {
 	pieces  [whys]int // brought, by why they were asked for
 	rate    *meter
 	full    float64 // rate that the edge alone would give, bytes per second
-	fullAt  time.Duration
 	seenAt  time.Duration
 	// freeFrom is since when requests have run without pause and unpaced.
 	freeFrom time.Duration
@@ -94,11 +96,24 @@ func (e *edgeState) remove(r *edgeReq) {
 	e.reqs = slices.DeleteFunc(e.reqs, func(x *edgeReq) bool { return x == r })
 }
 
+// yields reports whether r is to give way to peers.
+func (r *edgeReq) yields() bool {
+	return r.why == WhyBehind || r.why == WhyBackup || r.why == WhyYield
+}
+
+// rate is what r may bring, in bytes per second; +Inf: all that it can.
+func (r *edgeReq) rate() float64 {
+	if r.paced {
+		return r.pace
+	}
+	return math.Inf(1)
+}
+
 // learn takes in how fast a request went. The longer it took, the longer that is
 // worth knowing: else many that wait would find out again and again.
 func (e *edgeState) learn(now time.Duration, r *edgeReq) {
 	took := now - r.began
-	if r.bytes == 0 || took <= 0 || r.left {
+	if r.bytes == 0 || took <= 0 || r.left || r.paced {
 		return
 	}
 	rate := float64(r.bytes) / took.Seconds()
@@ -114,7 +129,7 @@ func (e *edgeState) learn(now time.Duration, r *edgeReq) {
 func (e *edgeState) perRequest(now time.Duration) (rate float64, ok bool) {
 	rate, ok = e.perReq, now <= e.perReqTo
 	for _, r := range e.reqs {
-		if age := now - r.began; age >= showsFrom && !r.left {
+		if age := now - r.began; age >= showsFrom && !r.left && !r.paced {
 			live := float64(r.bytes) / age.Seconds()
 			if !ok || live < rate {
 				rate, ok = live, true
@@ -127,26 +142,23 @@ func (e *edgeState) perRequest(now time.Duration) (rate float64, ok bool) {
 // measureEdge learns what the edge alone would give, at moments when it is not
 // paced: what it gives now or, if most of what arrives is from it, everything
 // that arrives, since the peers then only take its place on the downlink.
-func (p *Plan) measureEdge(now time.Duration, free bool) {
+func (p *Plan) measureEdge(now time.Duration) {
 	e := &p.edge
-	if !free || len(e.reqs) == 0 {
+	if !math.IsInf(p.pacer.pace, 1) || len(e.reqs) == 0 {
 		e.freeFrom = now
 	}
 	r, all := e.rate.rate(now), p.fromAll.rate(now)
 	if r > all/2 {
 		r = all
 	}
-	defer func() { e.seenAt = now }()
+	gain := min(1, float64(now-e.seenAt)/float64(steadyTime)) // what a short while shows is not the mean
+	e.seenAt = now
 	switch {
 	case now < measureFrom:
 	case r > 1.1*e.full:
 		e.full = r
-	case r > e.full: // what a short while shows is above the mean half of the time
-		e.full += (r - e.full) * min(1, float64(now-e.seenAt)/float64(steadyTime))
-	case r < all: // the peers have most of the downlink
-	case now-e.freeFrom >= e.rate.window() && now-e.fullAt >= measureEvery:
-		e.fullAt = now
-		e.full += (r - e.full) / 4
+	case r > e.full, r == all && now-e.freeFrom >= e.rate.window():
+		e.full += (r - e.full) * gain
 	}
 }
 
@@ -171,7 +183,16 @@ func (p *Plan) short(now time.Duration) bool {
 
 // late reports whether the edge must begin at once to be done at until.
 func (p *Plan) late(now, until time.Duration) bool {
-	return float64(p.left) > p.edge.full*(until-now).Seconds()
+	return float64(p.left-p.partial()) > p.edge.full*(until-now).Seconds()
+}
+
+// partial is the bytes of pieces that are on their way.
+func (p *Plan) partial() int64 {
+	n := p.begun
+	for _, r := range p.edge.reqs {
+		n += r.got
+	}
+	return n
 }
 
 // Late reports whether a download that ends now has taken longer than the edge
@@ -202,7 +223,7 @@ func (p *Plan) burst(now time.Duration) bool {
 // swarm a moment: what all of a crowd ask of the edge at once comes late to each,
 // and that moment is short against the time that the whole takes.
 func (p *Plan) holding(now time.Duration) bool {
-	if !p.cfg.Uploads || p.cfg.Window > 0 || p.reader >= 0 || now >= holdTime || p.usablePeers(now) < crowd {
+	if !p.cfg.Uploads || p.cfg.Window > 0 || p.reader >= 0 || now >= holdTime || p.company() < crowd {
 		return false
 	}
 	return now < seconds(holdShare*float64(p.cfg.Size)/max(p.fromAll.rate(now), 1))

@@ -167,7 +167,7 @@ func (f *fluid) act(c *fluidClient, now time.Duration) {
 	acts := c.plan.Tick(now - c.start)
 	if c.id == f.trace {
 		p := c.plan
-		f.t.Log(now, "left", p.left/65536, "all", int(p.fromAll.rate(now)/1000), "edge", int(p.edge.rate.rate(now)/1000), "full", int(p.edge.full/1000), "best", int(p.top.value()/1000), "pace", int(p.yield.pace/1000), "tok", int(p.yield.tokens), "behind", p.behind(now), "reqs", len(p.edge.reqs), acts)
+		f.t.Log(now, "left", p.left/65536, "all", int(p.fromAll.rate(now)/1000), "edge", int(p.edge.rate.rate(now)/1000), "full", int(p.edge.full/1000), "best", int(p.pacer.full/1000), "pace", p.pacer.pace/1000, "phase", p.pacer.gives, "behind", p.behind(now), "reqs", len(p.edge.reqs), acts)
 	}
 	for _, a := range acts {
 		switch a := a.(type) {

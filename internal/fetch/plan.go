@@ -135,6 +135,14 @@ type TrimEdge struct {
 	End int
 }
 
+// PaceEdge bounds the rate at which a running request is read, in bytes per second;
+// +Inf: it is not.
+type PaceEdge struct {
+	Req  int
+	Rate float64
+}
+
+func (PaceEdge) action()   {}
 func (AskPeer) action()    {}
 func (CancelPeer) action() {}
 func (DropPeer) action()   {}
@@ -181,9 +189,11 @@ type Plan struct {
 	reader  int // piece of the reading position, −1 without a reader
 	fromAll *meter
 	fromP2P *meter
+	quick   *meter // the same, of late
 	top     best
-	yield   yield
+	pacer   pacer
 	inAsk   int64 // bytes asked of peers
+	begun   int64 // bytes had from peers of pieces that are not whole
 	fresh   fresh
 	wasted  int64
 	out     []Action
@@ -203,7 +213,7 @@ func NewPlan(cfg Config) *Plan {
 		avail: make([]uint16, n), asked: make([]uint8, n), todo: newSet(n), freed: 1,
 		expected: map[uint64]time.Duration{}, stale: true, reader: -1,
 		elect:   newElection(n, stripePieces(cfg.Size, cfg.PieceSize), cfg.Seed),
-		fromAll: newMeter(2*time.Second, 20), fromP2P: newMeter(2*time.Second, 20),
+		fromAll: newMeter(2*time.Second, 20), fromP2P: newMeter(2*time.Second, 20), quick: newMeter(time.Second, 10),
 		growth: newMeter(8*time.Second, 16),
 		top:    best{period: 10 * time.Second},
 		edge:   newEdgeState(),

@@ -94,13 +94,15 @@ func (p *Plan) pickEdge(now time.Duration, free bool) int {
 	if p.absent > 0 {
 		found = p.leastSure()
 	}
-	need := free || p.yield.pace > backupPace*p.top.value() && !p.crowded(now)
+	need := free || p.pacer.pace > backupPace*p.top.value() && !p.crowded(now)
 	switch {
 	case p.cfg.Ablate.Order:
 		if first, count := p.inOrder(); count > 0 {
 			return first
 		}
 		return -1
+	case p.absent == 0 && p.elastic(now):
+		return p.longest(p.pieces(p.edge.rate.rate(now) * longRun))
 	case p.absent == 0 && (free || p.timely(now)):
 		return p.rarest(nil)
 	case p.absent == 0 || !need:
@@ -148,12 +150,26 @@ func (p *Plan) leastSure() int {
 // takes from those who fetch what nobody has. In a crowd that is assumed until
 // something is known.
 func (p *Plan) crowded(now time.Duration) bool {
+	if p.elastic(now) {
+		return false
+	}
 	rate, known := p.edge.perRequest(now)
 	if p.swarming(now) && (!known || p.slowEdge(now)) {
 		return true
 	}
 	return known && rate*float64(p.cfg.MaxEdge) < p.top.value()/2
 }
+
+// elastic reports whether the edge alone gives about as much as edge and peers
+// together: then it fills what peers leave of the downlink, or the download takes
+// longer than it would without them.
+func (p *Plan) elastic(now time.Duration) bool {
+	full := p.edge.full
+	return full > slowRate && full > elasticShare*p.pacer.full && p.fromP2P.rate(now) < full/elasticShare
+}
+
+// elasticShare is the part of the total from which on the edge alone gives as much.
+const elasticShare = 0.9
 
 // why names the reason for asking for piece i beyond duty.
 func (p *Plan) why(now time.Duration, i int) Why {
@@ -167,12 +183,35 @@ func (p *Plan) why(now time.Duration, i int) Why {
 	}
 }
 
+// longRun is how many seconds a request lasts where gaps between them cost time.
+const longRun = 2
+
+// longest returns the beginning of the longest run of open pieces, or of one of at
+// least enough pieces, from a random piece on; −1 if none is open.
+func (p *Plan) longest(enough int) int {
+	found, most, run, last := -1, 0, 0, -1
+	p.todo.all(nil, int(p.cfg.Rand.Uint64()%uint64(p.n)), func(i int) bool {
+		if !p.inWindow(i) {
+			return true
+		}
+		if run++; i != last+1 {
+			run = 1
+		}
+		last = i
+		if run > most {
+			found, most = i-run+1, run
+		}
+		return most < enough
+	})
+	return found
+}
+
 // runFrom is how many pieces from i on make one request that lasts about half a
 // second, or two where there is no time to lose: all missing, unasked, and as absent among the neighbours as i.
 func (p *Plan) runFrom(i int, now time.Duration) int {
 	lasts := 0.5
-	if p.short(now) { // gaps between requests cost time
-		lasts = 2
+	if p.short(now) || p.elastic(now) { // gaps between requests cost time
+		lasts = longRun
 	}
 	most := p.pieces(min(p.edge.rate.rate(now)*lasts, maxRun))
 	count := 1

@@ -1,6 +1,8 @@
 package fetch
 
 import (
+	"math"
+	"slices"
 	"time"
 )
 
@@ -49,7 +51,7 @@ const (
 	// something of the edge; one that runs says it after showsFrom.
 	leastKnown, mostKnown = 3 * time.Second, time.Minute
 	showsFrom             = 250 * time.Millisecond
-	// The edge's rate is measured from measureFrom on, at most every measureEvery.
+	// The edge's rate is measured from measureFrom on, a server's every measureEvery.
 	measureFrom  = 700 * time.Millisecond
 	measureEvery = 500 * time.Millisecond
 	// steadyTime is how long a greater rate must last to be believed.
@@ -71,7 +73,7 @@ func (p *Plan) EdgeBytes(now time.Duration, req int, n int64) {
 	r.bytes += n
 	r.last = now
 	r.srv.rate.add(now, n)
-	if now-max(r.srv.judged, r.srv.busy) >= measureEvery {
+	if now-max(r.srv.judged, r.srv.busy) >= measureEvery && !p.edge.heldBack(r.srv) {
 		r.srv.judge(now)
 	}
 }
@@ -111,7 +113,7 @@ func (p *Plan) EdgeEnds(now time.Duration, req int, ok bool, retry time.Duration
 	}
 	p.edge.remove(r)
 	s := r.srv
-	if r.bytes > 0 && !r.left {
+	if r.bytes > 0 && !r.left && !r.paced {
 		s.judge(now)
 	}
 	switch {
@@ -134,23 +136,18 @@ func (p *Plan) EdgeFailures() int { return p.edge.failed }
 
 // askEdge keeps the edge busy with what it should send now.
 func (p *Plan) askEdge(now time.Duration) {
-	alone := p.usablePeers(now) == 0
+	alone := p.company() == 0
 	short := p.short(now)
 	stuck := p.cfg.Class == Background && now-p.fresh.at >= backgroundPatience
 	free := alone || p.burst(now) || stuck || short && p.edge.full == 0
-	p.measureEdge(now, free)
-	if !p.yield.begun {
-		p.top = best{period: p.top.period, start: now} // what counts is what peers and edge reach together
-		p.top.see(now, p.fromAll.rate(now))
-	}
-	p.yield.step(now, rates{
-		best: p.top.value(), total: p.fromAll.rate(now), p2p: p.fromP2P.rate(now), edge: p.edge.rate.rate(now),
-	}, float64(p.cfg.PieceSize))
-	if short {
-		p.yield.pace = max(p.yield.pace, fillShare*p.edge.full-p.fromP2P.rate(now))
+	p.measureEdge(now)
+	p.pacer.step(now, rates{total: p.fromAll.rate(now), p2p: p.quick.rate(now), edge: p.edge.rate.rate(now), fair: p.fair(now)}, p.behind(now))
+	if free || short && !p.elastic(now) {
+		p.pacer.hurry(now)
 	}
 	p.reserve(now, alone && !p.early(now))
-	for now >= p.edge.retry && p.running(now) < p.most(now) && !p.urgent() {
+	defer p.govern()
+	for now >= p.edge.retry && p.running(now) < p.most(now, alone) && !p.urgent() {
 		if first, count := p.owned(now); count > 0 {
 			p.request(now, first, count, WhyDuty)
 			continue
@@ -161,32 +158,74 @@ func (p *Plan) askEdge(now time.Duration) {
 			}
 			continue
 		}
-		if p.cfg.Class == Background && !free && !short {
+		if p.cfg.Class == Background && !free && !short || p.holding(now) {
 			return // it takes what peers have, in its time
 		}
-		if !free && (p.yield.pace < leastPace*p.top.value() || p.yield.tokens < float64(p.cfg.PieceSize)) {
+		if p.pacer.pace < leastPace*p.pacer.full {
 			return
 		}
-		i := p.pickEdge(now, free || short)
+		i := p.pickEdge(now, free || short || p.elastic(now))
 		if i < 0 {
 			return
 		}
 		count := p.runFrom(i, now)
-		if !free {
-			count = min(count, int(p.yield.tokens/float64(p.cfg.PieceSize)))
-		}
-		p.yield.tokens = max(0, p.yield.tokens-float64(count)*float64(p.cfg.PieceSize))
 		p.request(now, i, count, p.why(now, i))
 	}
 }
 
-// most is how many requests may run: more while there is time to make good.
-func (p *Plan) most(now time.Duration) int {
-	if p.short(now) {
-		return p.cfg.MaxEdge + 2
+// fair is what each of those who send to this client would have of a full downlink.
+func (p *Plan) fair(now time.Duration) float64 {
+	n := len(p.edge.reqs)
+	for _, q := range p.turn {
+		if now-q.last < sendsTime && len(q.asks) > 0 {
+			n++
+		}
 	}
-	return p.cfg.MaxEdge
+	return p.pacer.full / float64(max(n, 1))
 }
+
+// sendsTime is how long after its last byte a peer counts as one that sends.
+const sendsTime = 500 * time.Millisecond
+
+// most is how many requests may run: more while there is time to make good, one
+// where that fills the downlink or is held back, and one more where one is about to
+// end.
+func (p *Plan) most(now time.Duration, alone bool) int {
+	n := p.cfg.MaxEdge
+	switch {
+	case p.elastic(now) && p.fromP2P.rate(now) > p.edge.rate.rate(now) || !math.IsInf(p.pacer.pace, 1):
+		n = 1
+	case p.short(now):
+		n += 2
+	}
+	if !alone && slices.ContainsFunc(p.edge.reqs, func(r *edgeReq) bool { return p.ends(now, r) }) {
+		n++
+	}
+	return n
+}
+
+// govern holds back the requests that are to give way to peers: all but those for
+// what a reader waits for, or the swarm. None so much that its piece never comes.
+func (p *Plan) govern() {
+	least := float64(p.cfg.PieceSize) / longestPiece.Seconds()
+	for _, r := range p.edge.reqs {
+		rate := math.Inf(1)
+		if r.yields() {
+			rate = max(p.pacer.pace, least)
+		}
+		if was := r.rate(); rate != was && math.Abs(rate-was) >= paceChange*min(rate, was) {
+			r.pace, r.paced = rate, true
+			p.do(PaceEdge{Req: r.id, Rate: rate})
+		}
+	}
+}
+
+const (
+	// longestPiece is how long one piece takes at least of a request that is held back.
+	longestPiece = 20 * time.Second
+	// paceChange is the part by which a pace must change to be worth telling.
+	paceChange = 0.03
+)
 
 // running counts the requests that are not urgent. Where there are other servers,
 // neither a probe nor one that is silent keeps them from being asked.
@@ -200,6 +239,18 @@ func (p *Plan) running(now time.Duration) int {
 	}
 	return n
 }
+
+// ends reports whether r is about to end, so that another may begin: else there would
+// be a gap of a round trip.
+func (p *Plan) ends(now time.Duration, r *edgeReq) bool {
+	if r.claim-r.next != 1 || r.claim < r.end {
+		return false
+	}
+	return float64(p.pieceLen(r.next)-r.got) < min(p.edge.rate.rate(now), p.pace(now, r.srv))*min(max(4*r.srv.rtt, leastOverlap), mostOverlap).Seconds()
+}
+
+// Bounds of the time before the end of a request in which another begins.
+const leastOverlap, mostOverlap = 100 * time.Millisecond, 700 * time.Millisecond
 
 // request asks the server that will be done first, or one that is to be probed,
 // for up to count pieces from first on.
@@ -332,7 +383,7 @@ func (p *Plan) reserve(now time.Duration, alone bool) {
 		case p.deserted(r): // the reader has gone elsewhere
 			p.cut(r, r.next)
 		case r.why != WhyAlone:
-		case alone || r.id == 0 && now < proveTime && p.usablePeers(now) > 0:
+		case alone || r.id == 0 && now < proveTime && p.company() > 0:
 			p.extend(r, p.ahead(now, r))
 		case r.end > r.next+1:
 			p.edge.full = max(p.edge.full, p.edge.rate.rate(now)) // it is not asked like this again
@@ -345,7 +396,7 @@ func (p *Plan) reserve(now time.Duration, alone bool) {
 // crowd everybody is at the same one.
 func (p *Plan) finish(now time.Duration, r *edgeReq) int {
 	rest := seconds(float64(p.pieceLen(r.next)-r.got) / max(p.edge.rate.rate(now), 1))
-	if r.got < p.cfg.PieceSize/2 && rest > cutTime && p.usablePeers(now) >= crowd {
+	if r.got < p.cfg.PieceSize/2 && rest > cutTime && p.company() >= crowd {
 		return 0
 	}
 	return 1
@@ -381,7 +432,9 @@ func (p *Plan) cut(r *edgeReq, end int) {
 // withdraw takes piece i back from every peer it was asked of.
 func (p *Plan) withdraw(i int) {
 	for _, q := range p.turn {
+		had := p.begun
 		if q.release(p, i) {
+			p.wasted += had - p.begun
 			p.do(CancelPeer{Peer: q.id, Piece: i})
 		}
 	}

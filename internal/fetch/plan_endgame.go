@@ -16,13 +16,13 @@ func (p *Plan) endgame(now time.Duration) {
 			return
 		}
 		begun := q.begun(i)
-		if begun && eta < 2*time.Second && float64(p.wasted) > wasteShare*float64(p.cfg.Size)+2*float64(p.cfg.PieceSize) {
+		if begun && (p.filled(now) || eta < 2*time.Second && float64(p.wasted) > wasteShare*float64(p.cfg.Size)+2*float64(p.cfg.PieceSize)) {
 			return
 		}
 		better := p.fasterPeer(now, q, i, eta)
 		edge := p.edgeETA(now, i)
 		switch {
-		case better != nil && better.eta(now, p.pieceLen(i)) <= edge:
+		case better != nil && better.eta(now, p.pieceLen(i)) <= edge && p.asked[i] == 1:
 			p.askOf(now, better, i)
 		case edge < eta*7/10 && now >= p.edge.retry && p.running(now) < p.cfg.MaxEdge:
 			p.duplicate(now, i)
@@ -36,8 +36,14 @@ func (p *Plan) endgame(now time.Duration) {
 	}
 }
 
-// latest returns the request to a peer that will be answered last, if every
-// missing piece is asked of somebody.
+// filled reports whether as much arrives as ever: what is asked for twice then only
+// takes from the rest.
+func (p *Plan) filled(now time.Duration) bool {
+	return p.quick.rate(now)+p.edge.rate.rate(now) > 0.9*max(p.pacer.full, p.edge.full)
+}
+
+// latest returns the piece that will be there last of those asked of peers alone,
+// if every missing piece is asked of somebody, with the peer that will bring it.
 func (p *Plan) latest(now time.Duration) (late *peer, piece int, eta time.Duration) {
 	if p.anyOpen() {
 		return nil, 0, 0
@@ -49,12 +55,39 @@ func (p *Plan) latest(now time.Duration) (late *peer, piece int, eta time.Durati
 		before, rate := int64(0), q.rate.rate(now)
 		for _, a := range q.asks {
 			before += p.pieceLen(a.piece) - a.got
-			if e := q.waits(now, a, before, rate); p.asked[a.piece] == 1 && e > eta {
+			if e := q.waits(now, a, before, rate); e > eta && !p.soonerThan(now, q, a.piece, e) && !p.edge.brings(a.piece) {
 				late, piece, eta = q, a.piece, e
 			}
 		}
 	}
 	return late, piece, eta
+}
+
+// soonerThan reports whether another peer than q brings a piece before eta.
+func (p *Plan) soonerThan(now time.Duration, q *peer, piece int, eta time.Duration) bool {
+	if p.asked[piece] < 2 {
+		return false
+	}
+	for _, o := range p.turn {
+		before, rate := int64(0), o.rate.rate(now)
+		for _, a := range o.asks {
+			before += p.pieceLen(a.piece) - a.got
+			if o != q && a.piece == piece && o.waits(now, a, before, rate) <= eta {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// brings reports whether a running request brings piece i.
+func (e *edgeState) brings(i int) bool {
+	for _, r := range e.reqs {
+		if r.next <= i && i < r.claim {
+			return true
+		}
+	}
+	return false
 }
 
 func (q *peer) begun(piece int) bool {
@@ -85,7 +118,7 @@ func (p *Plan) edgeETA(now time.Duration, i int) time.Duration {
 	if len(p.edge.reqs) == 0 && p.edge.failed > 0 {
 		return time.Hour
 	}
-	if p.swarming(now) {
+	if p.swarming(now) && !p.elastic(now) {
 		rate, known := p.edge.perRequest(now)
 		if !known || rate < 1 {
 			return time.Hour

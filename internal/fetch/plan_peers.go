@@ -175,10 +175,12 @@ func (p *Plan) PeerBytes(now time.Duration, id PeerID, piece int, n int64) {
 	q.rate.add(now, n)
 	p.fromAll.add(now, n)
 	p.fromP2P.add(now, n)
+	p.quick.add(now, n)
 	for k := range q.asks {
 		if a := &q.asks[k]; a.piece == piece {
 			n = min(n, p.pieceLen(piece)-a.got)
 			a.got += n
+			p.begun += n
 			q.out -= n
 			p.inAsk -= n
 			return
@@ -212,7 +214,9 @@ func (p *Plan) PeerRejects(now time.Duration, id PeerID, piece int, missing bool
 	}
 	q.release(p, piece)
 	if !missing {
-		q.rest = max(q.rest, now+min(max(retry, 50*time.Millisecond), 10*time.Second))
+		// Spread out: those who are refused together would come back together.
+		retry = min(max(retry, 50*time.Millisecond), 10*time.Second)
+		q.rest = max(q.rest, now+retry/2+time.Duration(p.cfg.Rand.Int64N(int64(retry))))
 		return
 	}
 	if q.have.has(piece) {
@@ -232,6 +236,7 @@ func (q *peer) release(p *Plan, piece int) bool {
 			rest := p.pieceLen(piece) - a.got
 			q.out -= rest
 			p.inAsk -= rest
+			p.begun -= a.got
 			p.unask(piece)
 			q.asks = append(q.asks[:k], q.asks[k+1:]...)
 			q.full = false
@@ -261,11 +266,12 @@ func (p *Plan) drop(q *peer, reason string) {
 	}
 }
 
-// usablePeers counts the peers that serve or will serve, those on their way too.
-func (p *Plan) usablePeers(now time.Duration) int {
+// company counts the peers that serve, be it that they are busy now, and those on
+// their way.
+func (p *Plan) company() int {
 	c := len(p.expected)
 	for _, q := range p.turn {
-		if q.usable(now) {
+		if q.info.Uploads && !q.dropped && q.snubs == 0 {
 			c++
 		}
 	}
@@ -304,7 +310,10 @@ func seconds(s float64) time.Duration {
 
 // askPeers fills the pipelines, one piece a turn so that the last pieces spread.
 func (p *Plan) askPeers(now time.Duration) {
-	tooLate := max(2*time.Second, seconds(1.25*float64(p.left)/max(p.fromAll.rate(now), 1)))
+	tooLate, least := max(2*time.Second, seconds(1.25*float64(p.left)/max(p.fromAll.rate(now), 1))), 1
+	if p.elastic(now) { // the edge will be done with everything by then
+		tooLate, least = max(guard, seconds(float64(p.left)/p.edge.full)), 0
+	}
 	for asked := true; asked; {
 		asked = false
 		for _, q := range p.turn {
@@ -315,7 +324,7 @@ func (p *Plan) askPeers(now time.Duration) {
 				q.full = p.inAsk+p.cfg.PieceSize <= p.cfg.MaxBuffer
 				continue
 			}
-			if len(q.asks) > 0 && q.eta(now, p.cfg.PieceSize) > tooLate {
+			if len(q.asks) >= least && q.eta(now, p.cfg.PieceSize) > tooLate {
 				continue // others will be done with everything before
 			}
 			if i := p.pickFor(q); i >= 0 {

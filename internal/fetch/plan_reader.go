@@ -66,7 +66,7 @@ func (p *Plan) askUrgent(now time.Duration) {
 		return
 	}
 	coming := func(i int) bool { return p.have.Has(i) || p.asked[i] > 0 && !p.lateFromPeer(now, i) }
-	if p.usablePeers(now) == 0 && coming(p.reader) {
+	if p.company() == 0 && coming(p.reader) {
 		return // the edge goes on in order by itself
 	}
 	first, count := -1, 0

@@ -65,7 +65,7 @@ func (p *Plan) slowest(now time.Duration, r *peer) (from *peer, piece int, eta t
 // unload has a peer that has nothing to do take over what an edge request is far
 // from bringing, where many wait for the edge.
 func (p *Plan) unload(now time.Duration) {
-	if !p.swarming(now) {
+	if !p.swarming(now) || p.elastic(now) {
 		return
 	}
 	for _, r := range p.edge.reqs {

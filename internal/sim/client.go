@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/fetch"
@@ -151,6 +153,8 @@ func (w *world) act(s *shard, m *member, id int32) {
 			w.askEdge(s, m, id, a)
 		case fetch.TrimEdge:
 			w.trimEdge(s, m, a)
+		case fetch.PaceEdge:
+			m.paceEdge(a)
 		}
 	}
 }
@@ -201,11 +205,11 @@ func (w *world) askEdge(s *shard, m *member, id int32, a fetch.AskEdge) {
 	edge := int32(a.Edge)
 	rtt := w.edgeRTT(m.host, edge)
 	f := edgeFlow{
-		conn: conn{edge: edge, win: initialWindow}, req: int32(a.Req),
+		conn: conn{edge: edge, win: initialWindow}, req: int32(a.Req), pace: float32(math.Inf(1)),
 		piece: int32(a.First), end: int32(a.First + a.Count), stop: int32(a.First + a.Count),
 		ready: w.q + w.quanta(3*rtt), rtt: float32(rtt.Seconds()),
 	}
-	for i, c := range m.idle {
+	for i, c := range slices.Backward(m.idle) { // the one used last is the fastest
 		if c.edge == edge && !a.Fresh {
 			f.conn, f.ready = c, w.q+w.quanta(rtt)
 			if w.q-c.last > w.reset {
@@ -216,6 +220,14 @@ func (w *world) askEdge(s *shard, m *member, id int32, a fetch.AskEdge) {
 		}
 	}
 	w.submit(s, m, id, f)
+}
+
+func (m *member) paceEdge(a fetch.PaceEdge) {
+	for i := range m.edge {
+		if f := &m.edge[i]; f.req == int32(a.Req) {
+			f.pace = float32(a.Rate)
+		}
+	}
 }
 
 func (w *world) trimEdge(s *shard, m *member, a fetch.TrimEdge) {

@@ -126,7 +126,7 @@ func (w *world) takeCDN(s *shard) {
 			}
 			e := &w.edges[f.edge]
 			limit := min(w.down[m.host], e.rate)
-			c := cdnFlow{member: id, index: int32(i), edge: f.edge, dst: m.host, cap: rampCap(f.win, f.rtt, limit, w.sec)}
+			c := cdnFlow{member: id, index: int32(i), edge: f.edge, dst: m.host, cap: min(rampCap(f.win, f.rtt, limit, w.sec), float64(f.pace))}
 			s.fromCDN = append(s.fromCDN, c)
 			s.in[s.index] = append(s.in[s.index], inflow{dst: m.host, src: -1 - f.edge, cap: c.cap})
 		}

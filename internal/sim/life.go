@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -212,7 +213,7 @@ func (w *world) begin(id int32) {
 		}
 		w.submit(w.shardOf(m.host), m, id, edgeFlow{
 			conn: conn{win: initialWindow}, end: int32(o.n), stop: int32(o.n),
-			ready: w.q + w.quanta(ready), rtt: float32(rtt.Seconds()),
+			ready: w.q + w.quanta(ready), rtt: float32(rtt.Seconds()), pace: float32(math.Inf(1)),
 		})
 	}
 	w.cal.add(event{at: w.now + planTrips*rtt, kind: evPlan, a: id, runA: m.runs})

@@ -160,6 +160,7 @@ type edgeFlow struct {
 	admitted   bool
 	rtt        float32
 	told       int32
+	pace       float32 // bytes per second at which it is read, +Inf: as it comes
 }
 
 // edgeServer is an edge with what is on its uplink.
