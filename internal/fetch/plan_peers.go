@@ -44,6 +44,7 @@ type peer struct {
 	lies    int8
 	full    bool // its pipeline takes no more until bytes come from it
 	dropped bool // a DropPeer is out; nothing more is asked
+	proven  bool // a piece of it has verified
 	info    PeerInfo
 	have    set
 	last    time.Duration // last byte
@@ -201,7 +202,7 @@ func (p *Plan) PeerPiece(id PeerID, piece int, ok bool) bool {
 		p.drop(q, DropCorrupt)
 		return false
 	}
-	q.snubs = 0
+	q.snubs, q.proven = 0, true
 	return p.got(piece)
 }
 
@@ -280,12 +281,13 @@ func (p *Plan) company() int {
 
 // room reports whether the pipeline of q takes another piece of n bytes: bytes
 // for queueTime and one and a half round trips at its rate, and always two
-// pieces or, of large ones, one.
+// pieces or, of large ones, one. Of a peer that has proven nothing it is one piece:
+// that is what one who sends rubbish costs.
 func (p *Plan) room(now time.Duration, q *peer, n int64) bool {
 	if len(q.asks) == 0 {
 		return true
 	}
-	if q.snubs > 0 || p.inAsk+n > p.cfg.MaxBuffer || !q.info.Near && p.near >= manyNear {
+	if !q.proven || q.snubs > 0 || p.inAsk+n > p.cfg.MaxBuffer || !q.info.Near && p.near >= manyNear {
 		return false
 	}
 	want := int64(q.rate.rate(now) * (queueTime + q.info.RTT*3/2).Seconds())

@@ -162,10 +162,14 @@ func (w *world) gotPiece(s *shard, m *member, n *news) {
 	corrupt := n.flags&newsCorrupt != 0
 	l := &m.links[n.slot]
 	peer := l.peer
-	if !w.got(m, n, !corrupt) {
+	size := w.objects[m.object].pieceLen(n.piece)
+	isNew := w.got(m, n, !corrupt)
+	if corrupt && !isNew {
+		w.outcomes[n.member].Corrupt += size
+	}
+	if !isNew {
 		return
 	}
-	size := w.objects[m.object].pieceLen(n.piece)
 	if l.up != nil {
 		l.up.Had(int(size))
 	} else {

@@ -32,7 +32,8 @@ type Outcome struct {
 	FromEdge  int64         // verified bytes
 	FromPeers int64
 	SameAS    int64 // part of FromPeers
-	Wasted    int64 // duplicates, cancelled and corrupt bytes
+	Wasted    int64 // duplicates and cancelled bytes
+	Corrupt   int64 // of pieces that did not verify
 	Peers     int   // peers it had at the end
 }
 

@@ -138,7 +138,7 @@ func (t *tally) halve() {
 func (w *world) result(complete bool) *Result {
 	for id := range w.outcomes {
 		m, o := &w.members[id], &w.outcomes[id]
-		o.Wasted = m.received - o.FromEdge - o.FromPeers
+		o.Wasted = m.received - o.FromEdge - o.FromPeers - o.Corrupt
 		if m.state == fetching {
 			o.Peers = m.nlinks
 		}

@@ -28,22 +28,26 @@ func TestBadPeers(t *testing.T) {
 				c.Hosts[i].Conduct = conduct
 			}
 			r := mustRun(t, c)
-			took := time.Duration(0)
+			took, corrupt := time.Duration(0), int64(0)
 			for i, o := range r.Outcomes {
 				if c.Hosts[i].Conduct == Honest {
 					took = max(took, o.Took)
 				}
+				corrupt += o.Corrupt
+				if o.Corrupt > 4*(64<<10) {
+					t.Errorf("%d bytes of four poisoners: more than a piece of each", o.Corrupt)
+				}
 			}
 			_, peers, wasted := sums(r)
-			t.Logf("%v against %v, %d bytes wasted of %d from peers", took, good, wasted, peers)
+			t.Logf("%v against %v, %d bytes wasted and %d corrupt beside %d from peers", took, good, wasted, corrupt, peers)
 			if r.Polluted != 0 {
 				t.Errorf("%d bytes polluted", r.Polluted)
 			}
 			if took > good*3/2 {
 				t.Errorf("the last took %v, without bad peers %v", took, good)
 			}
-			if conduct == Poisoner && wasted == 0 {
-				t.Error("the poisoners sent nothing")
+			if (conduct == Poisoner) != (corrupt > 0) {
+				t.Errorf("%d bytes were corrupt", corrupt)
 			}
 		})
 	}

@@ -82,7 +82,7 @@ func TestBytesAreKept(t *testing.T) {
 	}
 	done := 0
 	for i, o := range r.Outcomes {
-		received += o.FromEdge + o.FromPeers + o.Wasted
+		received += o.FromEdge + o.FromPeers + o.Wasted + o.Corrupt
 		if o.Wasted < 0 || o.SameAS > o.FromPeers {
 			t.Errorf("download %d: %+v", i, o)
 		}

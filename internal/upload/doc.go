@@ -46,8 +46,10 @@ const (
 	slotStalled = 2 * time.Second
 
 	// queueTime is how much one requester may have queued, in time at the rate of
-	// the uplink. All together may have twice that, and those who have nothing
-	// queued and were served less than others as much again.
+	// the uplink. All together may have one and a half times that, and who was hardly
+	// served three times: with more, a crowd is served so evenly that nobody
+	// is done soon. Only what is queued of those who are no farther away counts, and
+	// with nearer ones there the first is less.
 	queueTime = 2 * time.Second
 	// guessRate is the uplink in bytes per second that queues are measured by
 	// while it is not known.
@@ -55,13 +57,16 @@ const (
 	// Bounds of the time after which a refused requester may ask again.
 	minRetry, maxRetry = 100 * time.Millisecond, 4 * time.Second
 
-	// ageAfter is the wait from which on a requester gains weight.
+	// ageAfter is the wait from which on a requester gains weight, ageGain how much,
+	// by the square of the seconds: little at first, since all wait where uplinks are
+	// scarce, and soon more than any other weight.
 	ageAfter = time.Second
+	ageGain  = 0.1
 	// rotateEvery is how long one slot goes first to somebody who was hardly
 	// served, and the time in which half of what was served is forgotten.
 	rotateEvery = 20 * time.Second
 	// hardly is the part of the mean that such a requester has had at most.
-	hardly = 0.5
+	hardly = 0.2
 
 	// Bounds of the weight by what a requester lacks against others.
 	leastNeed, mostNeed = 0.25, 2
@@ -72,6 +77,11 @@ const (
 	filmRate  = 25e6 / 8
 	filmBurst = 8 << 20
 )
+
+// nearWeights are by how near a requester is. Where uplinks are scarce queues are
+// always full, and who may queue decides more than weights do: it goes by the same
+// measure, so that bytes stay near where they cost least.
+var nearWeights = [wire.Nearest + 1]float64{0: 1, wire.NearCountry: 2, wire.NearAS: 6, wire.NearNet: 6, wire.Nearest: 6}
 
 // Config is what an Allocator goes by.
 type Config struct {

@@ -73,7 +73,7 @@ func (a *Allocator) favour(now time.Duration) *Requester {
 				chosen, least = r, s
 			}
 		}
-		if float64(least) < hardly*a.meanServed(now) {
+		if chosen != nil && a.hardlyServed(now, chosen) {
 			a.favoured = chosen
 		}
 	}
@@ -92,16 +92,33 @@ func (r *Requester) served(now time.Duration) int64 {
 	return r.recent
 }
 
-// meanServed is the mean of what those who ask were sent of late, in bytes.
-func (a *Allocator) meanServed(now time.Duration) float64 {
+// near is how much r may have against one from far away.
+func (r *Requester) near() float64 { return nearWeights[min(r.Near, wire.Nearest)] }
+
+// hardlyServed reports whether r was sent much less of late than those who ask.
+func (a *Allocator) hardlyServed(now time.Duration, r *Requester) bool {
 	sum, n := int64(0), 0
 	for _, list := range [2][]*Requester{a.waiting, a.sending} {
-		for _, r := range list {
-			sum += r.served(now)
+		for _, o := range list {
+			sum += o.served(now)
 			n++
 		}
 	}
-	return float64(sum) / float64(max(n, 1))
+	return float64(r.served(now)) < hardly*float64(sum)/float64(max(n, 1))
+}
+
+// ahead is what is queued of those who are at least as near as r, in bytes, and how
+// near the nearest of all is, as r.near has it.
+func (a *Allocator) ahead(r *Requester) (queued int64, nearest float64) {
+	nearest = r.near()
+	for _, list := range [2][]*Requester{a.waiting, a.sending} {
+		for _, o := range list {
+			if nearest = max(nearest, o.near()); o.Near >= r.Near {
+				queued += o.queued
+			}
+		}
+	}
+	return queued, nearest
 }
 
 // weight is how much of the uplink r gets against others.
@@ -111,10 +128,10 @@ func (r *Requester) weight(now time.Duration) float64 {
 	if q.Rare {
 		w *= 2
 	}
-	w *= 1 + float64(min(r.Near, wire.Nearest))/wire.Nearest
+	w *= r.near()
 	w *= r.contribution()
 	if wait := now - r.since; wait > ageAfter && !r.sending {
-		w += wait.Seconds()
+		w += ageGain * wait.Seconds() * wait.Seconds()
 	}
 	return w
 }
@@ -179,15 +196,16 @@ func (r *Requester) mayHurry(now time.Duration, n float64) bool {
 // admits says whether n more bytes of r may be queued.
 func (a *Allocator) admits(now time.Duration, r *Requester, n int64) bool {
 	rate, _ := a.capacity()
-	room := int64(rate * queueTime.Seconds())
-	askers := len(a.waiting) + len(a.sending)
+	room := rate * queueTime.Seconds()
+	ahead, nearest := a.ahead(r)
+	all := 1.5 * room * r.near() / nearest
 	switch {
 	case len(r.queue) > 0:
-		return r.queued+n <= room && a.queued+n <= 2*room
-	case a.queued < 2*room || askers < a.slots():
+		return float64(r.queued+n) <= room && float64(ahead+n) <= all
+	case float64(ahead) < all || len(a.waiting)+len(a.sending) < a.slots():
 		return true
 	default:
-		return a.queued < 4*room && float64(r.served(now)) < a.meanServed(now)
+		return float64(ahead) < 3*room && a.hardlyServed(now, r)
 	}
 }
 

@@ -35,10 +35,10 @@ func (p *pair) figures() map[string]float64 {
 }
 
 func (p *pair) bytes(f map[string]float64) {
-	var edge, peers, same, wasted, sent, uplink, used float64
+	var edge, peers, same, wasted, corrupt, sent, uplink, used float64
 	for _, o := range p.got.Outcomes {
 		edge, peers = edge+float64(o.FromEdge), peers+float64(o.FromPeers)
-		same, wasted = same+float64(o.SameAS), wasted+float64(o.Wasted)
+		same, wasted, corrupt = same+float64(o.SameAS), wasted+float64(o.Wasted), corrupt+float64(o.Corrupt)
 	}
 	for _, n := range p.got.Edges {
 		sent += float64(n)
@@ -61,7 +61,7 @@ func (p *pair) bytes(f map[string]float64) {
 	f["copies"] = sent / wanted
 	f["same-as"] = same / peers
 	f["uplink-use"] = used / uplink
-	f["waste"] = wasted / (edge + peers)
+	f["waste"], f["corrupt"] = wasted/(edge+peers), corrupt/(edge+peers)
 	f["polluted"] = float64(p.got.Polluted)
 }
 

@@ -24,7 +24,7 @@ func fluid(_ context.Context, c sim.Config) (*sim.Result, error) {
 			if i >= 7 {
 				o.Took = 11 * time.Second
 			}
-			o.FromEdge, o.FromPeers, o.SameAS, o.Wasted = size/4, size-size/4, size/4, size/100
+			o.FromEdge, o.FromPeers, o.SameAS, o.Wasted, o.Corrupt = size/4, size-size/4, size/4, size/100, size/50
 		}
 		r.Edges[0] += o.FromEdge
 		r.Outcomes = append(r.Outcomes, o)
@@ -62,7 +62,7 @@ func TestFigures(t *testing.T) {
 		"offload": 0.75, "offload-bound": 0.9, "offload-ratio": 0.75 / 0.9, // 1 − 1/10
 		"rho": 1, "copies": 2.5, "edge-bytes": 250e6, "peer-bytes": 750e6,
 		"time-p50": 9, "time-p99": 11, "ratio-p50": 0.9, "ratio-p99": 1.1,
-		"same-as": 1.0 / 3, "uplink-use": 0.5, "waste": 0.01, "downloads": 10, "failed": 0, "late": 0.3,
+		"same-as": 1.0 / 3, "uplink-use": 0.5, "waste": 0.01, "corrupt": 0.02, "downloads": 10, "failed": 0, "late": 0.3,
 		"violations": 0, "polluted": 0, "rate-mean": (7*100e6/9 + 3*100e6/11) / 10,
 	}
 	for name, v := range want {
