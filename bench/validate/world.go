@@ -37,7 +37,7 @@ func mbit(n float64) float64 { return n * 1e6 / 8 }
 // alike is a crowd of n open hosts at once; rates are in Mbit/s.
 func alike(seed uint64, n int, mib int64, up, down, edge float64) sim.Config {
 	c := sim.Config{
-		Seed: seed, Until: end,
+		Seed: seed, Until: end, CertainLinks: true,
 		Objects: []sim.Object{{Size: mib << 20}},
 		Edges:   []sim.Edge{{Rate: mbit(edge)}},
 	}

@@ -29,6 +29,10 @@ type Config struct {
 	// Efficiency is the part of a link's rate that is payload, the rest being
 	// headers of packets, records and frames; 0 is 0.95.
 	Efficiency float64
+	// CertainLinks has two hosts link whenever their NATs allow it, and never
+	// otherwise, as in the lab. Else links come about by the chance that the
+	// directory reckons with, which is less than one even between open hosts.
+	CertainLinks bool
 	// Candidates is how many peers a client asks control for; 0 is what real
 	// clients ask for. Fewer save memory in huge worlds.
 	Candidates int

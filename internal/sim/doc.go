@@ -24,7 +24,8 @@
 // doubling its window each round trip. A download begins with the round trips of
 // the real client: first response, manifest, grant, login, join, links. Whether
 // the networks of two hosts let them link falls by the chance that the directory
-// reckons with, always alike for the same two.
+// reckons with, always alike for the same two, or follows from their NATs alone
+// ([Config.CertainLinks]).
 //
 // # Scale
 //

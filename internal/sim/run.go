@@ -6,6 +6,8 @@ import (
 	"math"
 	"runtime"
 	"time"
+
+	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 // Run simulates the world of c until its end, until every download has ended,
@@ -75,6 +77,9 @@ func check(c *Config) error {
 	for i, h := range c.Hosts {
 		if !(h.Down > 0) || !(h.Up >= 0) || h.Delay < 0 {
 			return fmt.Errorf("host %d: %v up, %v down, delay %v", i, h.Up, h.Down, h.Delay)
+		}
+		if c.CertainLinks && h.NAT == wire.NATUnknown {
+			return fmt.Errorf("host %d: its NAT is not known, so its links are not certain", i)
 		}
 	}
 	known := func(host, object int) bool {

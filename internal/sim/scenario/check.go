@@ -16,6 +16,8 @@ const (
 	maxWants    = 5_000_000  // downloads
 
 	maxSize = manifest.MaxSize
+
+	certain = "certain" // links: see Hosts
 )
 
 // check finds what no field says by itself.
@@ -97,6 +99,9 @@ func (d *decoder) checkShares(s *Scenario) error {
 	}
 	if math.Abs(float64(nat)-1) > 0.001 {
 		return d.fail("hosts.nat", nil, "the shares make %s, not 100%%", nat)
+	}
+	if h.Linking == certain && h.NAT.Unknown > 0 {
+		return d.fail("hosts.linking", nil, "links of hosts whose NAT is unknown are not certain")
 	}
 	if bad := h.Conduct.Poisoners + h.Conduct.Liars + h.Conduct.Stallers; bad > 1 {
 		return d.fail("hosts.conduct", nil, "the shares make %s", bad)

@@ -20,7 +20,7 @@ func (s *Scenario) Config(seed uint64) sim.Config {
 	w.holdings()
 	return sim.Config{
 		Seed: seed, Until: time.Duration(s.End), Tick: time.Duration(s.Tick),
-		Efficiency: s.Efficiency, Candidates: s.Policy.Candidates,
+		Efficiency: s.Efficiency, CertainLinks: s.Hosts.Linking == certain, Candidates: s.Policy.Candidates,
 		Objects: w.cfg.Objects, Hosts: w.cfg.Hosts, Downloads: w.cfg.Downloads, Holdings: w.cfg.Holdings,
 		Edges: s.edges(), Control: s.control(),
 		Alone: s.Policy.Alone, Ablate: s.ablation(),

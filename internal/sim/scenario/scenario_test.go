@@ -73,6 +73,8 @@ func TestErrors(t *testing.T) {
 		{"no hosts", "end: 1m\n", `hosts.count: say how many hosts there are`},
 		{"links do not add up", "hosts:\n  count: 9\n  links:\n    - {share: 50%, down: 1mbit}\n    - {share: 40%, down: 1mbit}\n", `line 4, column 5: hosts.links: the shares make 90%, not 100%`},
 		{"nat", "hosts: {count: 1, nat: {cone: 70%, symmetric: 50%}}\n", `hosts.nat: the shares make 120%`},
+		{"linking", "hosts:\n  count: 1\n  linking: certainly\n", `line 3, column 12: hosts.linking: "certainly" is none of by-chance, certain, did you mean "certain"?`},
+		{"certain of the unknown", "hosts:\n  count: 1\n  nat: {unknown: 5%}\n  linking: certain\n", `line 4, column 12: hosts.linking: links of hosts whose NAT is unknown are not certain`},
 		{"conduct", "hosts: {count: 1, conduct: {liars: 70%, stallers: 50%}}\n", `hosts.conduct: the shares make 120%`},
 		{"link without rate", "hosts: {count: 1, links: [{share: 1}]}\n", `hosts.links.0: no down rate`},
 		{"more groups than hosts", "hosts: {count: 3, ases: {count: 9}}\n", `hosts.ases.count: 9 groups of 3 hosts`},

@@ -58,6 +58,7 @@ type Hosts struct {
 	Uploaders Share   `yaml:"uploaders"`
 	Rho       float64 `yaml:"rho" check:"0..100"`
 	NAT       NAT     `yaml:"nat"`
+	Linking   string  `yaml:"linking" oneof:"by-chance certain"`
 	ASes      Groups  `yaml:"ases"`
 	Countries Groups  `yaml:"countries"`
 	Conduct   Conduct `yaml:"conduct"`
@@ -190,7 +191,7 @@ func standard() Scenario {
 		Objects: Objects{Count: 1, Size: Amount{Draw: Draw{Mid: 256 << 20}}},
 		Hosts: Hosts{
 			Links:     []Link{{Share: 1, Down: mbit(20), Up: mbit(20), RTT: Duration(20 * millisecond)}},
-			Uploaders: 1, NAT: NAT{Open: 1},
+			Uploaders: 1, NAT: NAT{Open: 1}, Linking: "by-chance",
 			ASes: Groups{Count: 1}, Countries: Groups{Count: 1},
 		},
 		Arrivals:  Arrivals{Pattern: "at-once", Diurnal: 1, Decay: 0.7},
