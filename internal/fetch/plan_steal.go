@@ -62,9 +62,38 @@ func (p *Plan) slowest(now time.Duration, r *peer) (from *peer, piece int, eta t
 	return from, piece, eta
 }
 
+// share has peers that find nothing more to ask for take over the end of edge
+// requests, as far as they come to it sooner than the edge does.
+func (p *Plan) share(now time.Duration) {
+	for _, r := range p.edge.reqs {
+		if r.left || r.why == WhyUrgent || now-r.began < stealAge+2*r.srv.rtt {
+			continue
+		}
+		rate := max(p.edge.rate.rate(now)/float64(len(p.edge.reqs)), 1)
+		end := r.claim
+		for _, q := range p.turn {
+			for q.nothing == p.freed && r.claim > r.next+1 && q.have.has(r.claim-1) && q.usable(now) && p.room(now, q, p.cfg.PieceSize) {
+				i := r.claim - 1
+				rest := seconds(float64(int64(i+1-r.next)*p.cfg.PieceSize-r.got) / rate)
+				if float64(q.eta(now, p.pieceLen(i))) > stealShare*float64(rest) {
+					break
+				}
+				p.release(r, i)
+				p.askOf(now, q, i)
+				q.nothing = p.freed
+			}
+		}
+		if r.claim < end {
+			r.end = r.claim
+			p.do(TrimEdge{Req: r.id, End: r.end})
+		}
+	}
+}
+
 // unload has a peer that has nothing to do take over what an edge request is far
 // from bringing, where many wait for the edge.
 func (p *Plan) unload(now time.Duration) {
+	p.share(now)
 	if !p.swarming(now) || p.elastic(now) {
 		return
 	}

@@ -51,6 +51,9 @@ const (
 	// is done soon. Only what is queued of those who are no farther away counts, and
 	// with nearer ones there the first is less.
 	queueTime = 2 * time.Second
+	// refuseTime is how long somebody is refused at most before it counts as one
+	// who was hardly served.
+	refuseTime = 10 * time.Second
 	// guessRate is the uplink in bytes per second that queues are measured by
 	// while it is not known.
 	guessRate = 10e6 / 8
@@ -81,7 +84,7 @@ const (
 // nearWeights are by how near a requester is. Where uplinks are scarce queues are
 // always full, and who may queue decides more than weights do: it goes by the same
 // measure, so that bytes stay near where they cost least.
-var nearWeights = [wire.Nearest + 1]float64{0: 1, wire.NearCountry: 2, wire.NearAS: 6, wire.NearNet: 6, wire.Nearest: 6}
+var nearWeights = [wire.Nearest + 1]float64{0: 1, wire.NearCountry: 2, wire.NearAS: 3, wire.NearNet: 3, wire.Nearest: 3}
 
 // Config is what an Allocator goes by.
 type Config struct {

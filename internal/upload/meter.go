@@ -22,7 +22,8 @@ const (
 type meter struct {
 	total int64 // bytes, ever
 	rate  float64
-	sure  bool // the uplink was the limit at least once
+	floor float64 // delivered in windows cut short
+	sure  bool    // the uplink was the limit at least once
 	from  time.Duration
 	bytes int64 // since from
 	slack bool  // nobody waited at some moment since from
@@ -30,10 +31,25 @@ type meter struct {
 
 // resume begins anew after a time without requests.
 func (m *meter) resume(now time.Duration) {
+	m.floor = m.least()
 	if span := now - m.from; span >= firstWindow {
 		m.rate = max(m.rate, float64(m.bytes)/span.Seconds())
 	}
 	m.restart(now)
+}
+
+// window is the span of the window that is open.
+func (m *meter) window() time.Duration {
+	if m.rate > 0 {
+		return window
+	}
+	return firstWindow
+}
+
+// least is what the uplink has been seen to carry at least, in bytes per second: a
+// fast one need not be busy for a whole window to be known as one.
+func (m *meter) least() float64 {
+	return max(m.rate, m.floor, float64(m.bytes)/m.window().Seconds())
 }
 
 func (m *meter) restart(now time.Duration) { m.from, m.bytes, m.slack = now, 0, false }
@@ -45,7 +61,7 @@ func (m *meter) add(now time.Duration, n int64, more bool) (got float64, busy bo
 	m.bytes += n
 	m.slack = m.slack || !more
 	span := now - m.from
-	if span < firstWindow || m.rate > 0 && span < window {
+	if span < m.window() {
 		return 0, false
 	}
 	got = float64(m.bytes) / span.Seconds()
@@ -54,6 +70,7 @@ func (m *meter) add(now time.Duration, n int64, more bool) (got float64, busy bo
 	case got > m.rate:
 		m.rate = got
 	case !m.slack:
+		m.floor = 0
 		m.rate += learn * (got - m.rate)
 	}
 	busy = !m.slack

@@ -193,10 +193,19 @@ func (r *Requester) mayHurry(now time.Duration, n float64) bool {
 	return true
 }
 
+// room is how much one requester may have queued, in bytes. An uplink that has just
+// begun to carry much need not be measured for that.
+func (a *Allocator) room() float64 {
+	rate, _ := a.capacity()
+	if a.cfg.Rate == 0 {
+		rate = max(rate, a.meter.least())
+	}
+	return rate * queueTime.Seconds()
+}
+
 // admits says whether n more bytes of r may be queued.
 func (a *Allocator) admits(now time.Duration, r *Requester, n int64) bool {
-	rate, _ := a.capacity()
-	room := rate * queueTime.Seconds()
+	room := a.room()
 	ahead, nearest := a.ahead(r)
 	all := 1.5 * room * r.near() / nearest
 	switch {
@@ -205,16 +214,15 @@ func (a *Allocator) admits(now time.Duration, r *Requester, n int64) bool {
 	case float64(ahead) < all || len(a.waiting)+len(a.sending) < a.slots():
 		return true
 	default:
-		return float64(ahead) < 3*room && a.hardlyServed(now, r)
+		return float64(ahead) < 3*room && (now-r.since > refuseTime || a.hardlyServed(now, r))
 	}
 }
 
 // busy is what a refused requester is told: half of what is queued will be gone
 // when it comes back.
 func (a *Allocator) busy() Busy {
-	rate, _ := a.capacity()
 	return Busy{
-		Retry: min(max(seconds(float64(a.queued)/rate/2), minRetry), maxRetry),
+		Retry: min(max(seconds(float64(a.queued)/a.room()*queueTime.Seconds()/2), minRetry), maxRetry),
 		Rate:  a.Rate() / float64(len(a.waiting)+len(a.sending)+1),
 	}
 }
