@@ -33,9 +33,6 @@ const (
 	// fullShare is the part of what the edge alone would give from which a download
 	// has all that its downlink takes.
 	fullShare = 0.97
-	// fillShare is the part of it to which the edge fills up what peers bring when
-	// the download is behind.
-	fillShare = 1.02
 	// backgroundPatience is how long a background download goes without a new piece
 	// before it asks the edge beyond its duty: peers may have nothing, or give nothing.
 	backgroundPatience = 10 * time.Second
