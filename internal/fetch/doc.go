@@ -18,10 +18,10 @@
 //     upload, elected by rendezvous hashing without a message. The owner fetches
 //     it from the edge at once; nobody else does while the swarm keeps up. N
 //     clients that start together thus draw about one copy from the edge.
-//  4. Deficit: what peers do not deliver of the best total rate seen comes from
-//     the edge too, at a pace (see yield) that falls while peers fill the link
-//     and rises when they do not. A client that would finish later than the edge
-//     alone would serve it is not paced at all: never slower than the edge.
+//  4. Deficit: the edge fills what peers leave of the downlink. Where they could
+//     fill it themselves and the edge holds them up it gives way, byte by byte (see
+//     pacer); a client that would finish later than the edge alone would serve it
+//     has it not held back at all: never slower than the edge.
 //  5. Endgame: when everything missing is asked for, idle sources take over what
 //     would arrive last.
 package fetch
