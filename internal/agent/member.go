@@ -105,6 +105,7 @@ func (m *member) meet(told wire.Peers) {
 		}
 	}
 	m.fetch.Expect(seeds...)
+	m.swarm.Shun(told.Shun)
 	m.swarm.Connect(told.Peers)
 }
 

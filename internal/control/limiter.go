@@ -2,7 +2,9 @@ package control
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -156,6 +158,13 @@ func (p *pairs) has(x pair) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.m[x] != nil
+}
+
+// all lists the partners.
+func (p *pairs) all() []pair {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.m))
 }
 
 // settle records what became of a pair and reports whether it is one, and was

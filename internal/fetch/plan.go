@@ -196,6 +196,7 @@ type Plan struct {
 	begun   int64 // bytes had from peers of pieces that are not whole
 	fresh   fresh
 	wasted  int64
+	corrupt int64 // of it, what did not verify
 	out     []Action
 }
 

@@ -16,7 +16,7 @@ func (p *Plan) endgame(now time.Duration) {
 			return
 		}
 		begun := q.begun(i)
-		if begun && (p.filled(now) || eta < 2*time.Second && float64(p.wasted) > wasteShare*float64(p.cfg.Size)+2*float64(p.cfg.PieceSize)) {
+		if begun && (p.filled(now) || eta < 2*time.Second && float64(p.wasted-p.corrupt) > wasteShare*float64(p.cfg.Size)+2*float64(p.cfg.PieceSize)) {
 			return
 		}
 		better := p.fasterPeer(now, q, i, eta)

@@ -199,6 +199,7 @@ func (p *Plan) PeerPiece(id PeerID, piece int, ok bool) bool {
 	q.release(p, piece)
 	if !ok {
 		p.wasted += p.pieceLen(piece)
+		p.corrupt += p.pieceLen(piece)
 		p.drop(q, DropCorrupt)
 		return false
 	}

@@ -190,6 +190,18 @@ func (n *Node) ban(key wire.Key, reason string) {
 	}
 }
 
+// owes reports whether verified bytes were had from a peer in any swarm.
+func (n *Node) owes(key wire.Key) bool {
+	n.mu.Lock()
+	swarms := slices.Collect(maps.Values(n.swarms))
+	n.mu.Unlock()
+	return slices.ContainsFunc(swarms, func(s *Swarm) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.credit[key] > 0
+	})
+}
+
 func (n *Node) allLinks() []*link {
 	n.mu.Lock()
 	defer n.mu.Unlock()

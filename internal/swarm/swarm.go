@@ -106,6 +106,16 @@ func (s *Swarm) Connect(candidates []wire.Candidate) {
 	}
 }
 
+// Shun ends the dealings with peers that others have found at fault, but for those
+// that have sent something right: what one has seen oneself counts for more.
+func (s *Swarm) Shun(keys []wire.Key) {
+	for _, key := range keys {
+		if !s.node.owes(key) {
+			s.node.ban(key, "shunned")
+		}
+	}
+}
+
 // Renew shows every peer the grant in force.
 func (s *Swarm) Renew() {
 	for _, l := range s.node.allLinks() {
