@@ -80,6 +80,9 @@ func (a *Allocator) Ask(now time.Duration, r *Requester, q Request) (busy Busy, 
 	for i > first && rank(r.queue[i-1].Urgency) > rank(q.Urgency) {
 		i--
 	}
+	if r.queue == nil {
+		r.queue = r.few[:0]
+	}
 	r.queue = slices.Insert(r.queue, i, q)
 	r.queued += int64(q.Length)
 	a.queued += int64(q.Length)
@@ -216,7 +219,7 @@ func (a *Allocator) end(now time.Duration, r *Requester) {
 }
 
 func (a *Allocator) enlist(list *[]*Requester, r *Requester) {
-	r.place = len(*list)
+	r.place = int32(len(*list))
 	*list = append(*list, r)
 }
 
