@@ -144,7 +144,7 @@ func (w *world) sendCDN(s *shard) {
 		if left := w.stream(s, m, c.member, f, all); f.piece >= f.end {
 			req := f.req
 			s.cdnSpare[c.edge] += left
-			w.hosts[m.host].downSpare += left
+			w.downSpare[m.host] += left
 			w.endEdge(s, m, int(c.index))
 			w.edgeEnds(m, req, true, 0)
 		}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math"
 	"slices"
 
 	"github.com/tandem-cdn/tandem/internal/control/directory"
@@ -62,7 +63,8 @@ func (w *world) connect(a, b int32) {
 	}
 	trip := w.rtt(ma.host, mb.host)
 	l := link{
-		peer: b, delay: min(w.quanta(trip/2), 1<<(entryBits-1)), trip: w.quanta(trip), rtt: float32(trip.Seconds()), win: initialWindow, last: w.q,
+		peer: b, rtt: float32(trip.Seconds()),
+		delay: int16(min(w.quanta(trip/2), 1<<(entryBits-1))), trip: int16(min(w.quanta(trip), math.MaxInt16)),
 	}
 	sa := ma.slot()
 	sb := mb.slot()
