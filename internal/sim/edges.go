@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
 // waitingReq is a request that an edge with a limit has yet to admit. run is the
@@ -192,6 +194,9 @@ func (w *world) store(s *shard, m *member, id, piece int32, corrupt bool, part f
 		return
 	}
 	if corrupt {
+		if m.bad.Len() == 0 {
+			m.bad = manifest.NewBitfield(w.objects[m.object].n)
+		}
 		m.bad.Set(int(piece))
 		s.tally.polluted += w.objects[m.object].pieceLen(piece)
 	}
