@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -39,6 +40,10 @@ func (*simCmd) Help() string {
 Exit codes: 0 done, 1 an expectation of the scenario is broken, 2 usage or scenario, 10 disk, 130 interrupted.`
 }
 
+// simGarbage is how much garbage there may be, in hundredths of what is in use. A
+// large world makes little, and what is in use is what fills the machine.
+const simGarbage = 25
+
 // errBroken ends a simulation that was not as expected.
 var errBroken = errors.New("an expectation is broken")
 
@@ -51,6 +56,9 @@ func (c *simCmd) Run(p *process) error {
 		return usage(errors.New("replay needs a trace: tandem sim replay FILE"))
 	case c.Scenario != "replay" && c.Trace != "":
 		return usage(fmt.Errorf("unexpected argument %q", c.Trace))
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(simGarbage)
 	}
 	sets := c.Set
 	if c.Seed != nil {

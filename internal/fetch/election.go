@@ -19,6 +19,7 @@ type election struct {
 	// ranks has this client's place among its neighbours, and the highest scores of
 	// the others, by stripe.
 	ranks []standing
+	seeds []uint64 // of the neighbours that stand
 	duty  Duty
 	mine  []int32 // stripes this client owns, in the order in which they are due
 }
@@ -27,6 +28,7 @@ type election struct {
 type standing struct {
 	own           uint32
 	first, second uint32 // of the others
+	counted       uint32 // of the seeds, who are reckoned with
 }
 
 // Duty is the share of the pieces that control gives a member to fetch from the
@@ -51,28 +53,36 @@ func stripePieces(size, pieceSize int64) int {
 
 func newElection(pieces, stripe int, self uint64) *election {
 	e := &election{pieces: pieces, stripe: stripe, self: self, ranks: make([]standing, (pieces+stripe-1)/stripe)}
-	e.clear()
+	for s := range e.ranks {
+		e.ranks[s].own = score(self, s)
+	}
 	return e
 }
 
 // clear forgets the other candidates.
 func (e *election) clear() {
+	e.seeds = e.seeds[:0]
 	for s := range e.ranks {
-		e.ranks[s] = standing{own: score(e.self, s)}
+		e.ranks[s] = standing{own: e.ranks[s].own}
 	}
 }
 
-// add has another neighbour stand.
-func (e *election) add(seed uint64) {
-	for s := range e.ranks {
-		r, sc := &e.ranks[s], score(seed, s)
-		switch {
+// add has another neighbour stand. Its scores are reckoned when a stripe is asked
+// about: who has a share from control asks about few.
+func (e *election) add(seed uint64) { e.seeds = append(e.seeds, seed) }
+
+// standing is this client's place in stripe s among all who stand.
+func (e *election) standing(s int) *standing {
+	r := &e.ranks[s]
+	for ; int(r.counted) < len(e.seeds); r.counted++ {
+		switch sc := score(e.seeds[r.counted], s); {
 		case sc > r.first:
 			r.first, r.second = sc, r.first
 		case sc > r.second:
 			r.second = sc
 		}
 	}
+	return r
 }
 
 // settle lists what this client owns now. A client that does not upload owns
@@ -85,7 +95,7 @@ func (e *election) settle(uploads bool) {
 	n := len(e.ranks)
 	s, step := 0, stride(n)
 	for range n {
-		if e.rank(s) == rankOwner {
+		if e.owns(s) {
 			e.mine = append(e.mine, int32(s))
 		}
 		s = (s + step) % n
@@ -94,30 +104,31 @@ func (e *election) settle(uploads bool) {
 
 // rank is this client's place in stripe s.
 func (e *election) rank(s int) uint8 {
-	r := e.ranks[s]
-	if e.duty.Of == 0 {
-		switch {
-		case r.own >= r.first:
-			return rankOwner
-		case r.own >= r.second:
-			return rankBackup
-		}
-		return rankOther
-	}
-	switch o := jump(mix(uint64(s)), e.duty.Of); {
-	case o-e.duty.Index < e.duty.Width:
+	if e.owns(s) {
 		return rankOwner
-	case r.own >= r.first:
+	}
+	r := e.standing(s)
+	if e.duty.Of > 0 && r.own >= r.first || e.duty.Of == 0 && r.own >= r.second {
 		return rankBackup
 	}
 	return rankOther
+}
+
+// owns reports whether stripe s is this client's, by what control says if it does.
+func (e *election) owns(s int) bool {
+	if e.duty.Of > 0 {
+		return jump(mix(uint64(s)), e.duty.Of)-e.duty.Index < e.duty.Width
+	}
+	r := e.standing(s)
+	return r.own >= r.first
 }
 
 // of returns this client's rank for a piece, and how sure its owner among the
 // neighbours is of it.
 func (e *election) of(piece int) (rank uint8, owner uint32) {
 	s := piece / e.stripe
-	return e.rank(s), max(e.ranks[s].first, e.ranks[s].own)
+	r := e.standing(s)
+	return e.rank(s), max(r.first, r.own)
 }
 
 // place is how many stripes are due before stripe s.

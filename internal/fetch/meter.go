@@ -4,18 +4,26 @@ import "time"
 
 // meter measures a byte rate over a sliding window of fixed slots.
 type meter struct {
+	next  time.Duration // end of the current slot
 	slot  time.Duration
 	slots []int64
 	sum   int64 // of the slots
-	cur   int64 // number of the current slot since the epoch of the plan
-	first int64 // slot of the first byte ever
-	any   bool
 	total int64
+	cur   int32 // number of the current slot since the epoch of the plan
+	first int32 // slot of the first byte ever
+	any   bool
 }
 
+// mostSlots is the most that a meter has of its own.
+const mostSlots = 20
+
 func newMeter(window time.Duration, slots int) *meter {
-	m := makeMeter(window, make([]int64, slots))
-	return &m
+	var m struct {
+		meter
+		room [mostSlots]int64
+	}
+	m.meter = makeMeter(window, m.room[:slots])
+	return &m.meter
 }
 
 // makeMeter is a meter in the memory of its owner.
@@ -26,19 +34,23 @@ func makeMeter(window time.Duration, slots []int64) meter {
 func (m *meter) window() time.Duration { return m.slot * time.Duration(len(m.slots)) }
 
 func (m *meter) advance(now time.Duration) {
-	n := int64(now / m.slot)
+	if m.any && now < m.next {
+		return
+	}
+	n := int32(now / m.slot)
+	m.next = time.Duration(n+1) * m.slot
 	if !m.any {
 		m.any, m.first, m.cur = true, n, n
 		return
 	}
-	if n-m.cur >= int64(len(m.slots)) {
+	if n-m.cur >= int32(len(m.slots)) {
 		clear(m.slots)
 		m.cur, m.sum = n, 0
 		return
 	}
 	for m.cur < n {
 		m.cur++
-		s := &m.slots[m.cur%int64(len(m.slots))]
+		s := &m.slots[m.cur%int32(len(m.slots))]
 		m.sum -= *s
 		*s = 0
 	}
@@ -46,7 +58,7 @@ func (m *meter) advance(now time.Duration) {
 
 func (m *meter) add(now time.Duration, n int64) {
 	m.advance(now)
-	m.slots[m.cur%int64(len(m.slots))] += n
+	m.slots[m.cur%int32(len(m.slots))] += n
 	m.sum += n
 	m.total += n
 }
@@ -58,8 +70,8 @@ func (m *meter) rate(now time.Duration) float64 {
 		return 0
 	}
 	m.advance(now)
-	slots := min(m.cur-m.first+1, int64(len(m.slots)))
-	span := time.Duration(slots-1)*m.slot + now - time.Duration(m.cur)*m.slot
+	slots := min(m.cur-m.first+1, int32(len(m.slots)))
+	span := time.Duration(slots)*m.slot + now - m.next
 	return float64(m.sum) / (float64(max(span, m.slot)) / float64(time.Second))
 }
 

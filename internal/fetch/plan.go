@@ -171,6 +171,7 @@ type Plan struct {
 	freed  uint32   // counts what became open again
 
 	peers []*peer // by ID; nil where there is none
+	spare []peer  // room for further ones
 	turn  []*peer // in order of asking, rotated
 	near  int     // peers near by that upload
 	// expected are neighbours that control has named and that are being reached,

@@ -34,19 +34,20 @@ type ask struct {
 // peer is a neighbour. What is looked at most comes first: there are many plans in
 // a simulation, and their peers are not in any cache.
 type peer struct {
-	id      PeerID
-	count   int           // pieces it holds
 	rest    time.Duration // not asked before then
-	out     int64         // bytes asked and not yet received
-	asks    []ask
-	nothing uint32 // it had nothing to be asked for when the plan's freed was this
+	nothing uint32        // it had nothing to be asked for when the plan's freed was this
 	snubs   int8
 	lies    int8
 	full    bool // its pipeline takes no more until bytes come from it
 	dropped bool // a DropPeer is out; nothing more is asked
 	proven  bool // a piece of it has verified
+	asks    []ask
+	few     [1]ask // where asks begins
+	count   int    // pieces it holds
 	info    PeerInfo
 	have    set
+	id      PeerID
+	out     int64         // bytes asked and not yet received
 	last    time.Duration // last byte
 	rate    meter
 	slots   [8]int64 // of rate
@@ -86,7 +87,8 @@ func (p *Plan) dropUnreached(now time.Duration) {
 
 // AddPeer admits a peer that has opened the swarm.
 func (p *Plan) AddPeer(now time.Duration, id PeerID, info PeerInfo) {
-	q := &peer{id: id, info: info, have: newSet(p.n), last: now}
+	q := p.newPeer()
+	q.id, q.info, q.last = id, info, now
 	if info.Near && info.Uploads {
 		p.near++
 	}

@@ -24,11 +24,16 @@ func (p *Plan) steal(now time.Duration) {
 		return
 	}
 	p.stealAt = now + stealEvery
+	var buf [64]wait
+	waits := p.waiting(now, buf[:0])
 	for _, r := range p.turn {
+		if len(waits) == 0 {
+			return
+		}
 		if len(r.asks) > 0 || r.count == 0 || !r.usable(now) {
 			continue
 		}
-		from, piece, eta := p.slowest(now, r)
+		from, piece, eta := slowest(waits, r)
 		if from == nil || float64(r.eta(now, p.cfg.PieceSize)) > stealShare*float64(eta) {
 			continue
 		}
@@ -38,25 +43,40 @@ func (p *Plan) steal(now time.Duration) {
 		from.release(p, piece)
 		p.do(CancelPeer{Peer: from.id, Piece: piece})
 		p.askOf(now, r, piece)
+		waits = p.waiting(now, waits[:0])
 	}
 }
 
-// slowest returns the request that would be answered last, of those for pieces
-// that r holds and whose peers have not begun to answer.
-func (p *Plan) slowest(now time.Duration, r *peer) (from *peer, piece int, eta time.Duration) {
+// wait is a request that may be moved, and how long it has to go.
+type wait struct {
+	from  *peer
+	piece int
+	eta   time.Duration
+}
+
+// waiting appends the requests to out whose peers have not begun to answer them.
+func (p *Plan) waiting(now time.Duration, out []wait) []wait {
 	for _, q := range p.turn {
-		if q == r || len(q.asks) == 0 {
+		if len(q.asks) == 0 {
 			continue
 		}
 		before, rate := int64(0), q.rate.rate(now)
 		for _, a := range q.asks {
 			before += p.pieceLen(a.piece) - a.got
-			if a.got > 0 || p.asked[a.piece] > 1 || now-a.at < stealAge+2*q.info.RTT || !r.have.has(a.piece) {
-				continue
+			if a.got == 0 && p.asked[a.piece] <= 1 && now-a.at >= stealAge+2*q.info.RTT {
+				out = append(out, wait{q, a.piece, q.waits(now, a, before, rate)})
 			}
-			if e := q.waits(now, a, before, rate); e > eta {
-				from, piece, eta = q, a.piece, e
-			}
+		}
+	}
+	return out
+}
+
+// slowest returns the request that would be answered last, of those for pieces
+// that r holds.
+func slowest(waits []wait, r *peer) (from *peer, piece int, eta time.Duration) {
+	for _, x := range waits {
+		if x.eta > eta && r.have.has(x.piece) {
+			from, piece, eta = x.from, x.piece, x.eta
 		}
 	}
 	return from, piece, eta

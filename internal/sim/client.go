@@ -119,7 +119,7 @@ func (w *world) hear(s *shard, m *member) {
 		}
 		log := w.logs[l.peer]
 		s.pieces = s.pieces[:0]
-		for int(l.cursor) < len(log) && log[l.cursor].known(w.q, l.delay) {
+		for int(l.cursor) < len(log) && log[l.cursor].known(w.q, int32(l.delay)) {
 			s.pieces = append(s.pieces, log[l.cursor].piece())
 			l.cursor++
 		}
@@ -136,11 +136,12 @@ func (w *world) act(s *shard, m *member, id int32) {
 		switch a := a.(type) {
 		case fetch.AskPeer:
 			l := &m.links[a.Peer]
-			w.tell(s, ask{kind: askPiece, member: l.peer, slot: l.back, from: id, piece: int32(a.Piece), at: w.q + l.trip})
+			w.tell(s, ask{kind: askPiece, member: l.peer, slot: l.back, from: id, piece: int32(a.Piece), at: w.q + int32(l.trip)})
 		case fetch.CancelPeer:
 			if l := &m.links[a.Peer]; l.peer >= 0 {
-				m.cancelled = append(m.cancelled, cancelled{slot: int32(a.Peer), piece: int32(a.Piece), until: w.q + l.trip})
-				w.tell(s, ask{kind: askCancel, member: l.peer, slot: l.back, from: id, piece: int32(a.Piece), at: w.q + l.trip})
+				at := w.q + int32(l.trip)
+				m.cancelled = append(m.cancelled, cancelled{slot: int32(a.Peer), piece: int32(a.Piece), until: at})
+				w.tell(s, ask{kind: askCancel, member: l.peer, slot: l.back, from: id, piece: int32(a.Piece), at: at})
 			}
 		case fetch.DropPeer:
 			if l := &m.links[a.Peer]; l.peer >= 0 {

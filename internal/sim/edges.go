@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
 // waitingReq is a request that an edge with a limit has yet to admit. run is the
@@ -144,7 +146,7 @@ func (w *world) sendCDN(s *shard) {
 		if left := w.stream(s, m, c.member, f, all); f.piece >= f.end {
 			req := f.req
 			s.cdnSpare[c.edge] += left
-			w.hosts[m.host].downSpare += left
+			w.downSpare[m.host] += left
 			w.endEdge(s, m, int(c.index))
 			w.edgeEnds(m, req, true, 0)
 		}
@@ -192,6 +194,9 @@ func (w *world) store(s *shard, m *member, id, piece int32, corrupt bool, part f
 		return
 	}
 	if corrupt {
+		if m.bad.Len() == 0 {
+			m.bad = manifest.NewBitfield(w.objects[m.object].n)
+		}
 		m.bad.Set(int(piece))
 		s.tally.polluted += w.objects[m.object].pieceLen(piece)
 	}

@@ -204,7 +204,7 @@ func (w *world) begin(id int32) {
 	w.outcomes[id].Started = true
 	rtt := w.edgeRTT(m.host, 0)
 	if m.have.Len() == 0 {
-		m.have, m.bad = manifest.NewBitfield(o.n), manifest.NewBitfield(o.n)
+		m.have = manifest.NewBitfield(o.n)
 	}
 	if m.count == 0 {
 		ready := firstByteTrips * rtt
@@ -266,6 +266,7 @@ func (w *world) finish(id int32) {
 	m.until = m.doneAt + d.Linger
 	if !w.hosts[m.host].uploads || m.until <= w.now+w.dt {
 		w.vanish(id)
+		w.logs[id], w.logLen[id] = nil, 0
 		return
 	}
 	m.state = seeding

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math"
 	"slices"
 
 	"github.com/tandem-cdn/tandem/internal/control/directory"
@@ -25,8 +26,8 @@ func (w *world) introduce(a, b int32) {
 	ma, mb := &w.members[a], &w.members[b]
 	w.expect(ma, b)
 	w.expect(mb, a)
-	ma.told = append(ma.told, introduced{b, w.q})
-	mb.told = append(mb.told, introduced{a, w.q})
+	w.remember(ma, b)
+	w.remember(mb, a)
 	if ma.nlinks >= maxPeers && mb.nlinks >= maxPeers || !w.control.canLink(w, ma.host, mb.host) {
 		return
 	}
@@ -34,6 +35,17 @@ func (w *world) introduce(a, b int32) {
 	w.cal.add(event{
 		at: w.now + delay + linkTrips*w.rtt(ma.host, mb.host), kind: evLink, a: a, b: b, runA: ma.runs, runB: mb.runs,
 	})
+}
+
+// remember notes that control has named b to a, and forgets what is long ago: seeds
+// are named to many.
+func (w *world) remember(m *member, b int32) {
+	since := w.q - w.quanta(pairAgain)
+	old := 0
+	for old < len(m.told) && m.told[old].at < since {
+		old++
+	}
+	m.told = append(slices.Delete(m.told, 0, old), introduced{b, w.q})
 }
 
 // wasTold reports whether control has named b to a a moment ago.
@@ -63,7 +75,8 @@ func (w *world) connect(a, b int32) {
 	}
 	trip := w.rtt(ma.host, mb.host)
 	l := link{
-		peer: b, delay: min(w.quanta(trip/2), 1<<(entryBits-1)), trip: w.quanta(trip), rtt: float32(trip.Seconds()), win: initialWindow, last: w.q,
+		peer: b, rtt: float32(trip.Seconds()),
+		delay: int16(min(w.quanta(trip/2), 1<<(entryBits-1))), trip: int16(min(w.quanta(trip), math.MaxInt16)),
 	}
 	sa := ma.slot()
 	sb := mb.slot()

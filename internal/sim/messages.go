@@ -111,11 +111,11 @@ func (w *world) receive(s *shard) {
 		}
 	}
 	for i := range s.end - s.first {
-		h := &w.hosts[s.first+i]
-		if h.downSpare > 0 && s.inStart[i+1]-s.inStart[i] > 1 {
-			h.downSpare = min(h.downSpare, w.down[s.first+i]*w.sec)
+		spare := &w.downSpare[s.first+i]
+		if *spare > 0 && s.inStart[i+1]-s.inStart[i] > 1 {
+			*spare = min(*spare, w.down[s.first+i]*w.sec)
 		} else {
-			h.downSpare = 0
+			*spare = 0
 		}
 	}
 }

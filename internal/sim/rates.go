@@ -166,8 +166,7 @@ func (w *world) downPass(s *shard) {
 		for k := range in {
 			s.offers = append(s.offers, min(in[k].cap, w.offer(in[k].src)))
 		}
-		h := &w.hosts[s.first+i]
-		l := level(w.down[s.first+i]+h.downSpare/w.sec, s.offers)
+		l := level(w.down[s.first+i]+w.downSpare[s.first+i]/w.sec, s.offers)
 		s.changed = s.changed || differs(l, w.downLevel[s.first+i])
 		w.downLevel[s.first+i] = l
 	}

@@ -17,13 +17,20 @@ type uplink struct {
 	spare   float64           // bytes that turns which ended early have left over
 }
 
-// requester is the far end of a link, which asks for pieces.
+// requester is the far end of a link, which asks for pieces. It has all that it
+// takes to send to it: where there are many hosts, nothing is in any cache.
 type requester struct {
 	upload.Requester
-	member, slot int32 // the link that is sent on
-	listed       bool  // in the uplink's list
-	frac         float32
-	untold       int32 // bytes of a frame that is not whole yet
+	member int32   // that is asked
+	to     int32   // the member that asks
+	slot   int32   // of the link there
+	dst    int32   // its host
+	last   int32   // quantum in which something was sent
+	win    float32 // congestion window, bytes
+	rtt    float32
+	frac   float32
+	untold int32 // bytes of a frame that is not whole yet
+	listed bool  // in the uplink's list
 }
 
 // serve gives a request to the uplink, or refuses it.
@@ -43,7 +50,7 @@ func (w *world) serve(s *shard, m *member, l *link, a *ask) {
 		h.out.alloc = upload.New(c)
 	}
 	if l.up == nil {
-		l.up = w.newRequester(a.member, a.slot, l)
+		l.up = w.newRequester(a.member, l)
 	}
 	q := upload.Request{
 		Request: wire.Request{ID: uint32(a.piece), Piece: uint32(a.piece), Length: uint32(w.objects[m.object].pieceLen(a.piece))},
@@ -60,10 +67,10 @@ func (w *world) serve(s *shard, m *member, l *link, a *ask) {
 	}
 }
 
-func (w *world) newRequester(member, slot int32, l *link) *requester {
-	r := &requester{member: member, slot: slot}
-	r.Owner = r
+func (w *world) newRequester(member int32, l *link) *requester {
 	a, b := w.members[member].host, w.members[l.peer].host
+	r := &requester{member: member, to: l.peer, slot: l.back, dst: b, last: w.q, win: initialWindow, rtt: l.rtt}
+	r.Owner = r
 	switch directory.TierOf(w.cfg.Hosts[a].Place, w.cfg.Hosts[b].Place) {
 	case directory.SameSite:
 		r.Near = wire.Nearest
@@ -90,7 +97,7 @@ func (w *world) stop(s *shard, m *member, l *link, piece int32) {
 	}
 	if q, ok := r.Turn(); ok && int32(q.Piece) == piece && r.untold > 0 {
 		w.answer(s, l, piece, 0, r.untold)
-		s.tally.sent(w, m.host, w.members[l.peer].host, int64(r.untold))
+		s.tally.sent(w, m.host, r.dst, int64(r.untold))
 		r.untold = 0
 	}
 	w.hosts[m.host].out.alloc.Cancel(w.now, &r.Requester, uint32(piece))
@@ -175,15 +182,13 @@ func rampCap(win, rtt float32, limit, sec float64) float64 {
 
 // addFlow has a link send in this quantum.
 func (w *world) addFlow(s *shard, src int32, r *requester) {
-	l := &w.members[r.member].links[r.slot]
-	dst := w.members[l.peer].host
-	if w.q-l.last > w.reset {
-		l.win = initialWindow
+	if w.q-r.last > w.reset {
+		r.win = initialWindow
 	}
-	f := flow{r: r, dst: dst, cap: rampCap(l.win, l.rtt, min(w.hosts[src].up, w.down[dst]), w.sec)}
+	f := flow{r: r, dst: r.dst, cap: rampCap(r.win, r.rtt, min(w.hosts[src].up, w.down[r.dst]), w.sec)}
 	s.flows = append(s.flows, f)
-	to := int(dst) / w.per
-	s.in[to] = append(s.in[to], inflow{dst: dst, src: src, cap: f.cap})
+	to := int(r.dst) / w.per
+	s.in[to] = append(s.in[to], inflow{dst: r.dst, src: src, cap: f.cap})
 }
 
 // send lets what flows from the hosts of a shard, and from edges to them, go on
@@ -196,9 +201,7 @@ func (w *world) send(s *shard) {
 		s.data[r.to] = append(s.data[r.to], r.news)
 	}
 	s.answers = s.answers[:0]
-	for i := s.first; i < s.end; i++ {
-		w.hosts[i].downSpare = 0 // used up by now
-	}
+	clear(w.downSpare[s.first:s.end]) // used up by now
 	for _, sd := range s.senders {
 		h := &w.hosts[sd.host]
 		spare := 0.0
@@ -218,8 +221,6 @@ func (w *world) send(s *shard) {
 // sendOn sends on one link and returns what it has left over.
 func (w *world) sendOn(s *shard, f *flow, h *host, up float64) float64 {
 	r := f.r
-	m := &w.members[r.member]
-	l := &m.links[r.slot]
 	all := min(f.cap, up, w.downLevel[f.dst])*w.sec + float64(r.frac)
 	left := int64(all)
 	r.frac = float32(all - float64(left))
@@ -233,29 +234,29 @@ func (w *world) sendOn(s *shard, f *flow, h *host, up float64) float64 {
 		}
 		n := min(left, int64(q.Length))
 		left -= n
-		l.win += float32(n)
+		r.win += float32(n)
 		r.untold += int32(n)
 		if goesOn := h.out.alloc.Sent(w.now, &r.Requester, q.ID, int(n)); !goesOn || r.untold >= wire.MaxData {
-			w.report(s, m, l, r, q, n == int64(q.Length), float64(left)/all)
+			w.report(s, r, q, n == int64(q.Length), float64(left)/all)
 		}
 	}
-	l.last = w.q
+	r.last = w.q
 	return float64(left)
 }
 
 // report tells the receiver of what was sent of a request: by the frame, as it is
 // in the real protocol. left is which part of the quantum is left.
-func (w *world) report(s *shard, m *member, l *link, r *requester, q upload.Request, whole bool, left float64) {
-	x := news{member: l.peer, slot: l.back, piece: int32(q.Piece), n: r.untold, part: uint8(255 * (1 - left))}
+func (w *world) report(s *shard, r *requester, q upload.Request, whole bool, left float64) {
+	x := news{member: r.to, slot: r.slot, piece: int32(q.Piece), n: r.untold, part: uint8(255 * (1 - left))}
 	r.untold = 0
+	m := &w.members[r.member]
 	if whole {
 		x.flags = newsDone
 		if w.hosts[m.host].conduct == Poisoner || m.bad.Has(int(q.Piece)) {
 			x.flags |= newsCorrupt
 		}
 	}
-	to := w.members[l.peer].host
-	s.tally.sent(w, m.host, to, int64(x.n))
-	box := &s.data[int(to)/w.per]
+	s.tally.sent(w, m.host, r.dst, int64(x.n))
+	box := &s.data[int(r.dst)/w.per]
 	*box = append(*box, x)
 }

@@ -36,6 +36,7 @@ type world struct {
 	down      []float64 // payload bytes per second
 	upLevel   []float64 // fair share on each host's uplink, +Inf where it is not full
 	downLevel []float64
+	downSpare []float64 // bytes that flows which ended early have left over
 
 	cal      calendar
 	control  controlPlane
@@ -60,8 +61,7 @@ type host struct {
 	members []int32 // that are in a swarm or on their way into one
 	waiting []int32 // members that begin when the host is online again
 
-	out       uplink
-	downSpare float64 // bytes that flows which ended early have left over
+	out uplink
 }
 
 // object is what is downloaded, with its pieces.
@@ -132,14 +132,11 @@ type link struct {
 	peer   int32 // −1: the slot is free
 	back   int32 // the peer's slot of this link
 	cursor int32 // pieces of the peer's log that were taken in
-	delay  int32 // quanta that an announcement takes
-	trip   int32 // quanta that a request takes until its answer begins
+	delay  int16 // quanta that an announcement takes
+	trip   int16 // quanta that a request takes until its answer begins
 	rtt    float32
-
-	had  int32      // verified bytes had from the peer, until up is there
-	last int32      // quantum in which something was sent
-	win  float32    // congestion window, bytes
-	up   *requester // the peer as one that asks, nil until it does
+	had    int32      // verified bytes had from the peer, until up is there
+	up     *requester // the peer as one that asks, nil until it does
 }
 
 // conn is a connection to an edge.
@@ -202,6 +199,7 @@ func newWorld(c Config) *world {
 	}
 	w.logs, w.logLen = make([][]entry, len(w.members)), make([]int32, len(w.members))
 	w.upLevel, w.downLevel = make([]float64, len(w.hosts)), make([]float64, len(w.hosts))
+	w.downSpare = make([]float64, len(w.hosts))
 	for i := range w.hosts {
 		w.upLevel[i], w.downLevel[i] = math.Inf(1), math.Inf(1)
 	}

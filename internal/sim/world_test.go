@@ -151,7 +151,7 @@ func checkLinks(t *testing.T, w *world) (full int) {
 	const slack = 1 + 1e-5
 	for i := range w.hosts {
 		h := &w.hosts[i]
-		if up[i] > slack*(h.up+h.out.spare/w.sec) || down[i] > slack*(w.down[i]+h.downSpare/w.sec) {
+		if up[i] > slack*(h.up+h.out.spare/w.sec) || down[i] > slack*(w.down[i]+w.downSpare[i]/w.sec) {
 			t.Fatalf("%v: host %d sends %.0f of %.0f and gets %.0f of %.0f", w.now, i, up[i], h.up, down[i], w.down[i])
 		}
 		if up[i] > 0.99*h.up {

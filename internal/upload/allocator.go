@@ -82,6 +82,9 @@ func (a *Allocator) Ask(now time.Duration, r *Requester, q Request) (busy Busy, 
 	for i > first && rank(r.queue[i-1].Urgency) > rank(q.Urgency) {
 		i--
 	}
+	if r.queue == nil {
+		r.queue = r.few[:0]
+	}
 	r.queue = slices.Insert(r.queue, i, q)
 	a.length = int64(q.Length)
 	r.queued += int64(q.Length)
@@ -221,7 +224,7 @@ func (a *Allocator) end(now time.Duration, r *Requester) {
 }
 
 func (a *Allocator) enlist(list *[]*Requester, r *Requester) {
-	r.place = len(*list)
+	r.place = int32(len(*list))
 	*list = append(*list, r)
 }
 

@@ -116,19 +116,20 @@ type Requester struct {
 	// Near is how near the requester is, see [wire.Candidate].
 	Near uint8
 
+	sending bool
+	place   int32         // in the list it is in
 	queue   []Request     // what a turn is for, or what is most urgent, is first
+	few     [2]Request    // where queue begins: a simulation has millions of them
+	since   time.Duration // it waits, or has its turn, since then
+	until   time.Duration // the turn counts until then
+	left    int64         // of the turn, bytes
 	queued  int64         // bytes
 	deficit float64       // bytes it may have sent before others, or owes them
 	gain    float64       // weight when it was weighed last
-	since   time.Duration // it waits, or has its turn, since then
-	place   int           // in the list it is in
-	sending bool
-	left    int64         // of the turn, bytes
-	until   time.Duration // the turn counts until then
 
 	had, sent int64 // bytes, ever
 	recent    int64 // sent of late, as of period
-	period    int64
+	period    int32
 	film      float64 // what may still be urgent, bytes
 	filmAt    time.Duration
 }

@@ -85,7 +85,7 @@ func (a *Allocator) favour(now time.Duration) *Requester {
 
 // served is what r was sent of late, in bytes; it halves with every period.
 func (r *Requester) served(now time.Duration) int64 {
-	if p := int64(now / rotateEvery); p > r.period {
+	if p := int32(now / rotateEvery); p > r.period {
 		r.recent >>= min(p-r.period, 62)
 		r.period = p
 	}
