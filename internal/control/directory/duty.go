@@ -28,7 +28,7 @@ func (d *duties) renumber() {
 
 // assign gives m its numbers, or takes them back, as is due.
 func (d *duties) assign(m *Member) {
-	due := m.uploads && !m.Seed() && m.Policy != wire.P2POff
+	due := m.uploads && !m.Seed() && m.Policy != wire.P2POff && m.Peer.Blamed() < Quarantine
 	if _, has := d.held[m]; has == due {
 		return
 	}

@@ -65,10 +65,10 @@ type Query struct {
 // Select picks candidates for asker: near ones first by quota, some from
 // anywhere, weighted by what they can give and how likely a link is, and spread
 // by load. It changes nothing. What it costs depends on q.Want, not on the size
-// of the swarm.
+// of the swarm. One in quarantine gets none: they would be told of it.
 func (s *Swarm) Select(asker *Member, q Query, rng *rand.Rand) []*Member {
 	q.Want = min(q.Want, wire.MaxCandidates)
-	if q.Want <= 0 || asker.Policy == wire.P2POff {
+	if q.Want <= 0 || asker.Policy == wire.P2POff || asker.Peer.Blamed() >= Quarantine {
 		return nil
 	}
 	c := &choice{
@@ -284,7 +284,7 @@ func (c *choice) weigh(m *Member) (option, bool) {
 }
 
 // Quarantine is the number of distinct reporters from which on a peer is not
-// handed out.
+// handed out, nor others to it.
 const Quarantine = 2
 
 func score(t Tier, f *Facts, nat, fresh, need, load float64, blamed int) float64 {

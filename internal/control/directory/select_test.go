@@ -147,8 +147,8 @@ func ineligible(a, m *Member) string {
 	switch {
 	case !m.Expires.After(start):
 		return "it has expired"
-	case m.Peer.blamed.Load() >= 2:
-		return "it is in quarantine"
+	case m.Peer.Blamed() >= 2 || a.Peer.Blamed() >= 2:
+		return "one is in quarantine"
 	case (!g.Uploads || a.Have >= a.Total) && (!f.Uploads || m.Have >= m.Total):
 		return "neither can serve the other"
 	case a.Policy == wire.P2POff || m.Policy == wire.P2POff:
