@@ -9,7 +9,7 @@ const (
 	// before it may be moved; stealShare the part of the time it would have to go on
 	// waiting in which the other must have answered it.
 	stealAge   = 50 * time.Millisecond
-	stealShare = 0.6
+	stealShare = 0.35
 	// silentRest is how long a peer is left alone that has lost a request and never
 	// sent anything.
 	silentRest = 2 * time.Second
