@@ -298,6 +298,8 @@ func (p *Plan) reserve(now time.Duration, alone bool) {
 		case !p.Placed(): // the stream waits, as the plan does
 		case p.deserted(r): // the reader has gone elsewhere
 			p.cut(r, r.next)
+		case r.why == WhyDuty && r.began < burstTime && now < 2*burstTime:
+			p.concede(now, r)
 		case r.why != WhyAlone:
 		case alone || r.id == 0 && now < proveTime && p.company() > 0:
 			p.extend(r, p.ahead(now, r))
@@ -305,6 +307,18 @@ func (p *Plan) reserve(now time.Duration, alone bool) {
 			p.edge.full = max(p.edge.full, p.edge.rate.rate(now)) // it is not asked like this again
 			p.cut(r, r.next+p.finish(now, r))
 		}
+	}
+}
+
+// concede ends a request for what this client took for its duty when it knew but few
+// of those who began with it: others fetch it as theirs.
+func (p *Plan) concede(now time.Duration, r *edgeReq) {
+	end := r.next + p.finish(now, r)
+	for end < r.end && p.elect.owns(end/p.elect.stripe) {
+		end++
+	}
+	if end < r.end {
+		p.cut(r, end)
 	}
 }
 
