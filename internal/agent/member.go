@@ -105,7 +105,6 @@ func (m *member) meet(told wire.Peers) {
 		}
 	}
 	m.fetch.Expect(seeds...)
-	m.swarm.Shun(told.Shun)
 	m.swarm.Connect(told.Peers)
 }
 
@@ -232,4 +231,11 @@ func (h handler) PeerReject(p *swarm.Peer, piece int, missing bool, retry time.D
 	h.m.fetch.PeerReject(p, piece, missing, retry)
 }
 
-func (h handler) PeerClose(p *swarm.Peer, _ error) { h.m.fetch.PeerClose(p) }
+// PeerClose has control hear of a peer that was banned, unless it just was silent:
+// it may have a bad line.
+func (h handler) PeerClose(p *swarm.Peer, err error) {
+	h.m.fetch.PeerClose(p)
+	if reason := swarm.Misconduct(err); reason != "" && reason != fetch.DropStall && h.m.control != nil {
+		h.m.control.s.Blame(wire.Blame{Object: h.m.object(), Peer: p.Key(), Reason: reason})
+	}
+}

@@ -238,21 +238,5 @@ func (s *session) blame(b *wire.Blame) {
 		return
 	}
 	n := s.c.blames.add(t, s, b.Object, s.c.cfg.Now())
-	t.log.Info("peer blamed", "by", s.name, "object", b.Object.String(), "reason", fmt.Sprintf("%.32q", b.Reason), "reporters", n)
-	known := t.peer.Blamed() >= directory.Quarantine
-	t.peer.Blame(max(n, t.peer.Blamed()))
-	if n >= directory.Quarantine && !known {
-		t.warn()
-	}
-}
-
-// warn tells those who may be linked to a session that it is in quarantine.
-func (s *session) warn() {
-	for _, p := range s.pairs.all() {
-		if other := s.c.sessionFor(p.key); other != nil {
-			other.send(wire.Message{Type: wire.MsgPeers, Peers: &wire.Peers{
-				Object: p.object, Peers: []wire.Candidate{}, Shun: []wire.Key{s.peer.Key},
-			}})
-		}
-	}
+	t.log.Info("peer blamed", "by", s.name, "object", b.Object.String(), "reason", b.Reason[:min(len(b.Reason), maxReason)], "reporters", n)
 }

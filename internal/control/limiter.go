@@ -2,9 +2,7 @@ package control
 
 import (
 	"errors"
-	"maps"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -160,13 +158,6 @@ func (p *pairs) has(x pair) bool {
 	return p.m[x] != nil
 }
 
-// all lists the partners.
-func (p *pairs) all() []pair {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Collect(maps.Keys(p.m))
-}
-
 // settle records what became of a pair and reports whether it is one, and was
 // not settled before.
 func (p *pairs) settle(x pair, made bool) bool {
@@ -241,6 +232,7 @@ func (b *blames) add(t, by *session, o manifest.ObjectID, now time.Time) int {
 	if len(f.by) >= directory.Quarantine {
 		b.bad[t.installation] = now.Add(quarantineFor)
 	}
+	t.peer.Blame(max(len(f.by), t.peer.Blamed())) // here: of two at a time, the greater counts
 	return len(f.by)
 }
 

@@ -34,6 +34,8 @@ const (
 	maxPairs = 512
 	// maxBlames is how many blames are counted of one session.
 	maxBlames = 100
+	// maxReason is how much of the reason of a blame is logged, in bytes.
+	maxReason = 32
 	// quarantineFor is how long an installation found at fault is not handed out.
 	quarantineFor = time.Hour
 	// siteSessions, loginRate and loginBurst bound one public address (v6 /64):

@@ -329,7 +329,7 @@ func (p *Plan) askPeers(now time.Duration) {
 				q.full = p.inAsk+p.cfg.PieceSize <= p.cfg.MaxBuffer
 				continue
 			}
-			if len(q.asks) >= least && q.eta(now, p.cfg.PieceSize) > tooLate {
+			if tried := q.rate.total > 0 || tooLate <= guard; tried && len(q.asks) >= least && q.eta(now, p.cfg.PieceSize) > tooLate {
 				continue // others will be done with everything before
 			}
 			if i := p.pickFor(q); i >= 0 {

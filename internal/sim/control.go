@@ -288,39 +288,12 @@ func (c *controlPlane) leave(w *world, id int32) {
 func (c *controlPlane) blame(w *world, d drop) {
 	by, of := w.members[d.by].host, w.members[d.peer].host
 	w.banned[[2]int32{by, of}] = true
-	if _, away := w.away(); away {
+	if _, away := w.away(); away || d.reason == fetch.DropStall { // it may just have a bad line
 		return
 	}
 	if c.blamed[of] == nil {
 		c.blamed[of] = map[int32]bool{}
 	}
 	c.blamed[of][by] = true
-	n := len(c.blamed[of])
-	c.peer(w, of).Blame(n)
-	if n == directory.Quarantine {
-		w.warn(of)
-	}
-}
-
-// warn has those part with a host in quarantine who have had nothing right of it.
-func (w *world) warn(host int32) {
-	for _, id := range w.hosts[host].members {
-		m := &w.members[id]
-		for slot := range m.links {
-			l := &m.links[slot]
-			if l.peer < 0 {
-				continue
-			}
-			o := &w.members[l.peer]
-			if back := &o.links[l.back]; back.had > 0 || back.up != nil && back.up.Given() > 0 {
-				continue
-			}
-			w.banned[[2]int32{o.host, host}] = true
-			at := l.back
-			o.part(at)
-			w.unlink(o, at)
-			m.part(int32(slot))
-			w.unlink(m, int32(slot))
-		}
-	}
+	c.peer(w, of).Blame(len(c.blamed[of]))
 }

@@ -186,20 +186,8 @@ func (n *Node) ban(key wire.Key, reason string) {
 	l := n.links[key]
 	n.mu.Unlock()
 	if l != nil {
-		l.close(fmt.Errorf("%w: %s", errProtocol, reason))
+		l.close(&misconduct{reason})
 	}
-}
-
-// owes reports whether verified bytes were had from a peer in any swarm.
-func (n *Node) owes(key wire.Key) bool {
-	n.mu.Lock()
-	swarms := slices.Collect(maps.Values(n.swarms))
-	n.mu.Unlock()
-	return slices.ContainsFunc(swarms, func(s *Swarm) bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.credit[key] > 0
-	})
 }
 
 func (n *Node) allLinks() []*link {

@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -67,4 +68,24 @@ func (p *Peer) Cancel(piece int) { p.link.cancel(p, piece) }
 func (p *Peer) Drop(reason string) {
 	p.link.node.log.Warn("peer dropped", "peer", p.Key().Short(), "object", p.swarm.m.Object.String()[:16], "reason", reason)
 	p.link.node.ban(p.Key(), reason)
+}
+
+// misconduct ends the link with a peer that was dropped.
+type misconduct struct{ reason string }
+
+func (m *misconduct) Error() string { return errProtocol.Error() + ": " + m.reason }
+func (m *misconduct) Unwrap() error { return errProtocol }
+
+// Misconduct is what a peer did to be banned, by the error that
+// [Handler].PeerClose is given: the reason of [Peer.Drop], or "protocol"; "" where
+// it was not.
+func Misconduct(err error) string {
+	var m *misconduct
+	switch {
+	case errors.As(err, &m):
+		return m.reason
+	case errors.Is(err, errProtocol):
+		return "protocol"
+	}
+	return ""
 }

@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -128,6 +129,47 @@ func TestUplinkIsTold(t *testing.T) {
 		<-time.After(time.Second)
 		if p.Uplink() != seed.Uplink() || p.Uplink() == 0 {
 			t.Errorf("peer knows %d kbit/s, told were %d", p.Uplink(), seed.Uplink())
+		}
+	})
+}
+
+// The mutex of the node is never waited for with that of a swarm held: the node holds
+// its own while it looks at its swarms.
+func TestMakingRoomHoldsUpNobody(t *testing.T) {
+	run(t, func(t *testing.T, ctx context.Context) {
+		b := newBed(t, 1<<20, 0)
+		old := b.node(ctx, "old", true)
+		b.join(old, nil)
+		var all []wire.Candidate
+		for i := range maxPeers {
+			m := b.node(ctx, fmt.Sprint("other ", i), true)
+			b.join(m, nil)
+			all = append(all, m.host.Candidate())
+		}
+		old.swarm.Connect(all)
+		<-time.After(2 * dullAfter)
+		late := b.node(ctx, "late", true)
+		old.mu.Lock()
+		connected := make(chan struct{})
+		go func() {
+			old.swarm.Connect([]wire.Candidate{late.host.Candidate()})
+			close(connected)
+		}()
+		free := false
+		for range 1_000_000 {
+			if free = old.swarm.mu.TryLock(); free {
+				free = len(old.swarm.peers) < maxPeers
+				old.swarm.mu.Unlock()
+			}
+			if free {
+				break
+			}
+			runtime.Gosched()
+		}
+		old.mu.Unlock()
+		<-connected
+		if !free {
+			t.Error("the swarm is held while the node is waited for")
 		}
 	})
 }

@@ -90,28 +90,26 @@ func (s *Swarm) Connect(candidates []wire.Candidate) {
 		if c.Key == s.node.self {
 			continue
 		}
+		var idle *Peer
 		s.mu.Lock()
 		p := s.peers[c.Key]
-		skip := s.left || p != nil || len(s.peers) >= maxPeers && !s.makeRoom()
+		skip := s.left || p != nil
+		if !skip && len(s.peers) >= maxPeers {
+			idle = s.makeRoom()
+			skip = idle == nil
+		}
 		if !skip && len(s.wanted) < 4*maxPeers {
 			s.wanted[c.Key] = c.Near
 		}
 		s.mu.Unlock()
+		if idle != nil { // without the mutex: that of the node comes first
+			s.node.start(func() { idle.link.leave(s) })
+		}
 		if p != nil {
 			p.link.nearby(c.Near)
 		}
 		if !skip {
 			s.node.connect(s, c)
-		}
-	}
-}
-
-// Shun ends the dealings with peers that others have found at fault, but for those
-// that have sent something right: what one has seen oneself counts for more.
-func (s *Swarm) Shun(keys []wire.Key) {
-	for _, key := range keys {
-		if !s.node.owes(key) {
-			s.node.ban(key, "shunned")
 		}
 	}
 }
@@ -129,10 +127,10 @@ func (s *Swarm) hasLeft() bool {
 	return s.left
 }
 
-// makeRoom parts with the peer that has neither sent nor been sent anything for
-// longest, if that is long, so that newcomers find somebody. The caller holds the
-// mutex.
-func (s *Swarm) makeRoom() bool {
+// makeRoom forgets the peer that has neither sent nor been sent anything for
+// longest, if that is long, so that newcomers find somebody, and returns it to be
+// parted with; nil where there is none. The caller holds the mutex.
+func (s *Swarm) makeRoom() *Peer {
 	var idle *Peer
 	for _, p := range s.peers {
 		if idle == nil || p.active.Load() < idle.active.Load() {
@@ -140,11 +138,10 @@ func (s *Swarm) makeRoom() bool {
 		}
 	}
 	if time.Since(time.Unix(0, idle.active.Load())) < dullAfter {
-		return false
+		return nil
 	}
 	delete(s.peers, idle.Key()) // at once: several newcomers may come together
-	s.node.start(func() { idle.link.leave(s) })
-	return true
+	return idle
 }
 
 // forget gives up a candidate that could not be reached.

@@ -6,7 +6,6 @@ import (
 	"crypto/ed25519"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -345,32 +344,4 @@ func TestHostilePeersAreDropped(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Who is told that a peer is bad parts with it, unless it has had something right of
-// that peer.
-func TestShun(t *testing.T) {
-	run(t, func(t *testing.T, ctx context.Context) {
-		b := newBed(t, 1<<20, 0)
-		one, good, other := b.node(ctx, "one", false), b.node(ctx, "good", true), b.node(ctx, "new", true)
-		for _, m := range []*member{one, good, other} {
-			b.join(m, nil)
-		}
-		one.swarm.Connect([]wire.Candidate{good.host.Candidate(), other.host.Candidate()})
-		<-time.After(time.Second)
-		one.swarm.mu.Lock()
-		p := one.swarm.peers[good.Key()]
-		one.swarm.mu.Unlock()
-		one.swarm.Credit(p, 1)
-		one.swarm.Shun([]wire.Key{good.Key(), other.Key()})
-		<-time.After(time.Second)
-		if keys := one.swarm.Keys(); !slices.Equal(keys, []wire.Key{good.Key()}) {
-			t.Errorf("linked with %v", keys)
-		}
-		one.swarm.Connect([]wire.Candidate{other.host.Candidate()})
-		<-time.After(time.Second)
-		if one.Links() != 1 {
-			t.Error("a peer that was shunned is linked again")
-		}
-	})
 }

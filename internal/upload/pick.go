@@ -179,9 +179,6 @@ func (r *Requester) contribution() float64 {
 // Had records n verified bytes had from the requester.
 func (r *Requester) Had(n int) { r.had += int64(n) }
 
-// Given is what [Requester.Had] has recorded.
-func (r *Requester) Given() int64 { return r.had }
-
 // mayHurry takes n bytes off what r may have as urgent, if there is as much.
 func (r *Requester) mayHurry(now time.Duration, n float64) bool {
 	if r.filmAt == 0 {

@@ -172,9 +172,6 @@ type Peers struct {
 	Peers  []Candidate       `json:"peers"`
 	Policy Policy            `json:"policy"`
 	Duty   *Duty             `json:"duty,omitempty"` // nil: as before
-	// Shun names peers that several have found at fault. Who has had nothing right
-	// of one itself parts with it.
-	Shun []Key `json:"shun,omitempty"`
 }
 
 // Duty is the share of an object that a member is to fetch from the edge for its
@@ -350,8 +347,6 @@ func (m *Message) check() error {
 		return fmt.Errorf("%d addresses, the limit is %d", len(m.Update.Addrs), MaxAddrs)
 	case m.Peers != nil && len(m.Peers.Peers) > MaxCandidates:
 		return fmt.Errorf("%d peers, the limit is %d", len(m.Peers.Peers), MaxCandidates)
-	case m.Peers != nil && len(m.Peers.Shun) > MaxCandidates:
-		return fmt.Errorf("%d peers to shun, the limit is %d", len(m.Peers.Shun), MaxCandidates)
 	case m.Peers != nil && m.Peers.Duty != nil && !m.Peers.Duty.valid():
 		return fmt.Errorf("duty %+v", *m.Peers.Duty)
 	case m.Report != nil && len(m.Report.Receipts) > MaxReceipts:

@@ -128,3 +128,20 @@ func TestHostileAmongHonest(t *testing.T) {
 		t.Errorf("from_peers %d of %d", o.FromPeers, size)
 	}
 }
+
+// Two who were sent rubbish are enough: control names the peer to nobody any more,
+// nor anybody to it.
+func TestPoisonerIsQuarantined(t *testing.T) {
+	s := slowSwarm(t, 24*mib, 8*mib)
+	bad := s.hostiles(t, hostile.Corrupt)
+	for range 2 {
+		d := get(t, s.url, "--log-level", "debug")
+		d.done(t, s.want)
+		dropped(t, d, bad)
+	}
+	before := bad[0].Links()
+	get(t, s.url).done(t, s.want)
+	if n := bad[0].Links() - before; n != 0 {
+		t.Errorf("%d links with a peer that two have found at fault", n)
+	}
+}
