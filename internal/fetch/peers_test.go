@@ -46,3 +46,46 @@ func asked(actions []Action) (pieces []int) {
 	}
 	return pieces
 }
+
+// TestShare: peers with nothing to ask for take over the end of a running edge
+// request, all in one step, as far as they come to it sooner; not what is there
+// already.
+func TestShare(t *testing.T) {
+	const piece, pieces = 64 << 10, 64
+	p := NewPlan(Config{
+		Size: pieces * piece, PieceSize: piece, Have: manifest.NewBitfield(pieces), Seed: 1,
+		Rand: rand.New(rand.NewPCG(1, 2)),
+	})
+	r := p.send(0, p.edge.servers[0], 0, pieces, WhyBehind)
+	p.EdgeBytes(10*time.Millisecond, r.id, piece/2) // 64 pieces take two minutes
+	for id := range PeerID(2) {
+		p.AddPeer(0, id, PeerInfo{Seed: uint64(id) + 2, Uploads: true})
+		for i := range pieces {
+			p.PeerHas(id, i)
+		}
+		p.peer(id).proven = true
+		p.peer(id).rate.add(time.Second, 4*piece) // 8 pieces a second, one for each in 0.6 s
+	}
+	p.got(pieces - 1)
+	p.take()
+	p.askPeers(time.Second)
+	p.share(time.Second)
+	from, end := map[PeerID]int{}, pieces
+	for _, a := range p.take() {
+		switch a := a.(type) {
+		case AskPeer:
+			from[a.Peer]++
+			if a.Piece == pieces-1 || p.asked[a.Piece] != 1 {
+				t.Errorf("piece %d is asked for, %d times", a.Piece, p.asked[a.Piece])
+			}
+		case TrimEdge:
+			end = a.End
+		}
+	}
+	if n := from[0] + from[1]; from[0] == 0 || from[1] == 0 || end != pieces-1-n {
+		t.Errorf("%v asked of peers, the edge request ends at %d of %d", from, end, pieces)
+	}
+	if i := p.rarest(nil); i >= 0 {
+		t.Errorf("piece %d is asked of nobody", i)
+	}
+}

@@ -98,9 +98,12 @@ func (p *Plan) share(now time.Duration) {
 				if float64(q.eta(now, p.pieceLen(i))) > stealShare*float64(rest) {
 					break
 				}
+				freed := p.freed
 				p.release(r, i)
-				p.askOf(now, q, i)
-				q.nothing = p.freed
+				if p.open(i) {
+					p.askOf(now, q, i)
+					p.freed = freed // nothing is: others need not look again
+				}
 			}
 		}
 		if r.claim < end {

@@ -65,12 +65,14 @@ func (m *meter) add(now time.Duration, n int64, more bool) (got float64, busy bo
 		return 0, false
 	}
 	got = float64(m.bytes) / span.Seconds()
+	if !m.slack {
+		m.floor = 0
+	}
 	m.sure = m.sure || !m.slack || math.Abs(got-m.rate) < steady*m.rate
 	switch {
 	case got > m.rate:
 		m.rate = got
 	case !m.slack:
-		m.floor = 0
 		m.rate += learn * (got - m.rate)
 	}
 	busy = !m.slack
