@@ -255,7 +255,7 @@ func TestCountersAreSavedInTime(t *testing.T) {
 		if got := open(t, dir).total().Uploaded; got != 0 {
 			t.Errorf("%d bytes written at once", got)
 		}
-		time.Sleep(saveEvery + time.Second) //nolint:forbidigo // the bubble's clock
+		<-time.After(saveEvery + time.Second)
 		l.Uploaded(object, 1)
 		if got := open(t, dir).total().Uploaded; got != 2 {
 			t.Errorf("%d bytes written after a while, want 2", got)

@@ -16,7 +16,10 @@ type Allocator struct {
 	length  int64        // of the last request, bytes
 	waiting []*Requester // have something queued and no turn
 	sending []*Requester // have a turn
-	queued  int64        // bytes
+	refused []*Requester // are to come back
+	hurry   float64      // what urgent requests may have before others as of hurryAt, bytes
+	hurryAt time.Duration
+	queued  int64 // bytes
 	// favoured was hardly served and goes first during period.
 	favoured *Requester
 	period   int64
@@ -65,13 +68,22 @@ func (a *Allocator) Queued() int64 { return a.queued }
 // it, and after everything else that may free a slot, [Allocator.Next] is to be
 // called until it returns nil.
 func (a *Allocator) Ask(now time.Duration, r *Requester, q Request) (busy Busy, ok bool) {
-	if !a.admits(now, r, int64(q.Length)) {
+	urgent := q.Urgency == wire.UrgencyReader && r.mayHurry(now, float64(q.Length))
+	r.lacks = q.Left
+	if !a.admits(now, r, int64(q.Length), urgent) {
+		if len(r.queue) == 0 {
+			a.refuse(now, r)
+		}
 		return a.busy(), false
 	}
+	a.unrefuse(r)
 	if a.queued == 0 {
 		a.meter.resume(now)
 	}
-	if q.Urgency == wire.UrgencyReader && !r.mayHurry(now, float64(q.Length)) {
+	switch {
+	case urgent:
+		r.film -= float64(q.Length)
+	case q.Urgency == wire.UrgencyReader:
 		q.Urgency = wire.UrgencyNormal
 	}
 	first := 0
@@ -204,8 +216,11 @@ func (a *Allocator) Drop(now time.Duration, r *Requester, match func(*Request) b
 		a.delist(&a.waiting, r)
 		r.deficit = min(r.deficit, 0)
 	}
-	if match == nil && a.favoured == r {
-		a.favoured = nil
+	if match == nil {
+		a.unrefuse(r)
+		if a.favoured == r {
+			a.favoured = nil
+		}
 	}
 	return had - len(keep)
 }

@@ -46,14 +46,9 @@ const (
 	slotStalled = 2 * time.Second
 
 	// queueTime is how much one requester may have queued, in time at the rate of
-	// the uplink. All together may have one and a half times that, and who was hardly
-	// served three times: with more, a crowd is served so evenly that nobody
-	// is done soon. Only what is queued of those who are no farther away counts, and
-	// with nearer ones there the first is less.
+	// the uplink; all together may have one and a half times that. With more, a crowd
+	// is served so evenly that nobody is done soon.
 	queueTime = 2 * time.Second
-	// refuseTime is how long somebody is refused at most before it counts as one
-	// who was hardly served.
-	refuseTime = 10 * time.Second
 	// guessRate is the uplink in bytes per second that queues are measured by
 	// while it is not known.
 	guessRate = 10e6 / 8
@@ -70,6 +65,8 @@ const (
 	rotateEvery = 20 * time.Second
 	// hardly is the part of the mean that such a requester has had at most.
 	hardly = 0.2
+	// soonWeight is what it counts when it asks to be let in, of what the nearest do.
+	soonWeight = 0.7
 
 	// Bounds of the weight by what a requester lacks against others.
 	leastNeed, mostNeed = 0.25, 2
@@ -82,9 +79,9 @@ const (
 )
 
 // nearWeights are by how near a requester is. Where uplinks are scarce queues are
-// always full, and who may queue decides more than weights do: it goes by the same
-// measure, so that bytes stay near where they cost least.
-var nearWeights = [wire.Nearest + 1]float64{0: 1, wire.NearCountry: 2, wire.NearAS: 3, wire.NearNet: 3, wire.Nearest: 3}
+// always full, and who may queue decides more than whose turn it is: it goes by the
+// same measure, so that bytes stay near where they cost least.
+var nearWeights = [wire.Nearest + 1]float64{0: 1, wire.NearCountry: 2, wire.NearAS: 5, wire.NearNet: 5, wire.Nearest: 5}
 
 // Config is what an Allocator goes by.
 type Config struct {
@@ -130,7 +127,10 @@ type Requester struct {
 	had, sent int64 // bytes, ever
 	recent    int64 // sent of late, as of period
 	period    int32
-	film      float64 // what may still be urgent, bytes
+	refused   time.Duration // for the first time since it had something queued; 0: it was not
+	asked     time.Duration // when it was refused last
+	lacks     float32       // as in what it asked for
+	film      float64       // what may still be urgent, bytes
 	filmAt    time.Duration
 }
 

@@ -38,7 +38,7 @@ func (a *Allocator) byDeficit(now time.Duration) *Requester {
 	rounds := math.Inf(1)
 	left := a.meanLeft()
 	for _, r := range a.waiting {
-		r.gain = r.weight(now) * r.need(left)
+		r.gain = r.weight(now) * need(float64(r.queue[0].Left), left)
 		need := (float64(a.cost(r)) - r.deficit) / r.gain
 		if need < rounds || need == rounds && r.since < first.since {
 			first, rounds = r, need
@@ -107,20 +107,6 @@ func (a *Allocator) hardlyServed(now time.Duration, r *Requester) bool {
 	return float64(r.served(now)) < hardly*float64(sum)/float64(max(n, 1))
 }
 
-// ahead is what is queued of those who are at least as near as r, in bytes, and how
-// near the nearest of all is, as r.near has it.
-func (a *Allocator) ahead(r *Requester) (queued int64, nearest float64) {
-	nearest = r.near()
-	for _, list := range [2][]*Requester{a.waiting, a.sending} {
-		for _, o := range list {
-			if nearest = max(nearest, o.near()); o.Near >= r.Near {
-				queued += o.queued
-			}
-		}
-	}
-	return queued, nearest
-}
-
 // weight is how much of the uplink r gets against others.
 func (r *Requester) weight(now time.Duration) float64 {
 	q := &r.queue[0]
@@ -148,8 +134,7 @@ func (a *Allocator) meanLeft() float64 {
 // need is the weight of one that lacks more than others, or less: those who begin
 // together are to be done together, since the last of them has nobody else's
 // uplink to make good with.
-func (r *Requester) need(mean float64) float64 {
-	left := float64(r.queue[0].Left)
+func need(left, mean float64) float64 {
 	if left == 0 || mean == 0 {
 		return 1
 	}
@@ -179,43 +164,14 @@ func (r *Requester) contribution() float64 {
 // Had records n verified bytes had from the requester.
 func (r *Requester) Had(n int) { r.had += int64(n) }
 
-// mayHurry takes n bytes off what r may have as urgent, if there is as much.
+// mayHurry reports whether r may have n more bytes as urgent now.
 func (r *Requester) mayHurry(now time.Duration, n float64) bool {
 	if r.filmAt == 0 {
 		r.film = filmBurst
 	}
 	r.film = min(filmBurst, r.film+filmRate*(now-r.filmAt).Seconds())
 	r.filmAt = max(now, 1)
-	if r.film < n {
-		return false
-	}
-	r.film -= n
-	return true
-}
-
-// room is how much one requester may have queued, in bytes. An uplink that has just
-// begun to carry much need not be measured for that.
-func (a *Allocator) room() float64 {
-	rate, _ := a.capacity()
-	if a.cfg.Rate == 0 {
-		rate = max(rate, a.meter.least())
-	}
-	return rate * queueTime.Seconds()
-}
-
-// admits says whether n more bytes of r may be queued.
-func (a *Allocator) admits(now time.Duration, r *Requester, n int64) bool {
-	room := a.room()
-	ahead, nearest := a.ahead(r)
-	all := 1.5 * room * r.near() / nearest
-	switch {
-	case len(r.queue) > 0:
-		return float64(r.queued+n) <= room && float64(ahead+n) <= all
-	case float64(ahead) < all || len(a.waiting)+len(a.sending) < a.slots():
-		return true
-	default:
-		return float64(ahead) < 3*room && (now-r.since > refuseTime || a.hardlyServed(now, r))
-	}
+	return r.film >= n
 }
 
 // busy is what a refused requester is told: half of what is queued will be gone

@@ -174,15 +174,15 @@ func TestNobodyStarves(t *testing.T) {
 		for _, a := range askers {
 			worst = max(worst, u.now-last[&a.r])
 		}
-		if limit := 15*time.Second + 30*round; worst > limit {
+		if limit := 15*time.Second + 12*round; worst > limit {
 			t.Errorf("somebody waited %v, a round takes %v", worst, round)
 		}
 		want := rate * (20*time.Second + 20*round).Seconds()
 		if got := float64(u.Total() - total); got < 0.98*want {
 			t.Errorf("%.0f bytes were sent, the uplink carries %.0f", got, want)
 		}
-		// Near requesters do not count what those farther away have queued.
-		if limit := max(6*u.room(), float64(u.slots())*piece) + 2*piece; float64(u.most) > 1.2*limit {
+		room := u.Rate() * queueTime.Seconds()
+		if limit := max(4*room, minSlots*piece) + 2*piece; float64(u.most) > 1.2*limit {
 			t.Errorf("%d bytes were queued, the limit is %.0f", u.most, limit)
 		}
 		if r := u.Rate(); r < 0.8*rate || r > 1.2*rate {
