@@ -223,6 +223,8 @@ func (h handler) PeerBytes(p *swarm.Peer, piece, n int) {
 	h.m.fetch.PeerBytes(p, piece, n)
 }
 
+func (h handler) PeerLate(_ *swarm.Peer, n int) { h.m.fetch.PeerLate(n) }
+
 func (h handler) PeerPiece(p *swarm.Peer, piece int, data []byte) {
 	h.m.fetch.PeerPiece(p, piece, data)
 }

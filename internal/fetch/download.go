@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -126,6 +127,7 @@ type Download struct {
 	lastErr  error // of the edge
 	progress time.Duration
 	corrupt  []int         // pieces, by edge
+	late     int64         // bytes of requests that were cancelled, see PeerLate
 	sources  []Edge        // by EdgeID
 	told     time.Duration // when an edge last said to come back later
 	senders  map[Peer]bool
@@ -138,9 +140,7 @@ type Download struct {
 // NewDownload prepares the download of what the store lacks.
 func NewDownload(o Options) *Download {
 	m := o.Store.Manifest()
-	if o.Patience == 0 {
-		o.Patience = patience
-	}
+	o.Patience = cmp.Or(o.Patience, patience)
 	d := &Download{
 		o: o, m: m, start: time.Now(),
 		events: make(chan func(time.Duration), 256), done: make(chan struct{}), placed: make(chan struct{}),
@@ -245,7 +245,7 @@ func (d *Download) act(ctx context.Context, now time.Duration) {
 	}
 	d.mu.Lock()
 	d.stats.Rate = int64(d.plan.Rate(now))
-	d.stats.Wasted = d.plan.Wasted()
+	d.stats.Wasted = d.plan.Wasted() + d.late
 	d.stats.Peers = len(d.peers)
 	d.stats.Senders = len(d.senders)
 	d.stats.Full = now-d.progress > fullAfter && d.waiting(now, now-d.progress)
@@ -364,6 +364,11 @@ func (d *Download) PeerBytes(p Peer, piece, n int) {
 		d.progress = now
 		d.plan.PeerBytes(now, d.ids[p], piece, int64(n))
 	})
+}
+
+// PeerLate records n bytes of a request that was cancelled.
+func (d *Download) PeerLate(n int) {
+	d.post(func(time.Duration) { d.late += int64(n) })
 }
 
 // PeerReject records that a peer does not serve a piece.

@@ -57,6 +57,8 @@ type Handler interface {
 	PeerHave(p *Peer, pieces []int)
 	// PeerBytes: n bytes of a requested piece have arrived.
 	PeerBytes(p *Peer, piece, n int)
+	// PeerLate: n bytes of a request have arrived that was cancelled.
+	PeerLate(p *Peer, n int)
 	// PeerPiece: a requested piece is whole, not verified. data is the handler's
 	// only until it returns.
 	PeerPiece(p *Peer, piece int, data []byte)

@@ -42,6 +42,7 @@ func (d *diary) PeerHave(p *Peer, pieces []int) {
 	d.slow("have")
 }
 func (d *diary) PeerBytes(*Peer, int, int)                  {}
+func (d *diary) PeerLate(*Peer, int)                        {}
 func (d *diary) PeerPiece(*Peer, int, []byte)               { d.slow("piece") }
 func (d *diary) PeerReject(*Peer, int, bool, time.Duration) { d.slow("reject") }
 func (d *diary) PeerClose(*Peer, error)                     { d.slow("close") }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,8 +48,9 @@ type link struct {
 	opened   map[manifest.ObjectID]*mine // swarms opened by this side
 	offered  map[uint16]*wire.Open       // swarms opened by the other side
 	requests map[uint32]*request
-	channels uint16 // last channel used
-	lastID   uint32 // last request id used
+	late     map[uint32]*Peer // of whom requests were made that are cancelled
+	channels uint16           // last channel used
+	lastID   uint32           // last request id used
 	ended    bool
 	// refused is how many requests of the other side were refused as busy that it
 	// may not repeat before busyUntil.
@@ -70,15 +72,6 @@ type mine struct {
 	swarm   *Swarm
 	channel uint16
 	peer    *Peer // nil until the other side has opened it too
-}
-
-// request is one that this side has made.
-type request struct {
-	id    uint32
-	peer  *Peer
-	piece int
-	buf   []byte // nil before the first byte
-	got   int
 }
 
 func newLink(n *Node, conn Conn) *link {
@@ -342,11 +335,8 @@ func (l *link) drop(p *Peer) bool {
 	if m := l.opened[p.swarm.m.Object]; m != nil && m.peer == p {
 		m.peer = nil
 	}
-	for id, r := range l.requests {
-		if r.peer == p {
-			delete(l.requests, id)
-		}
-	}
+	maps.DeleteFunc(l.requests, func(_ uint32, r *request) bool { return r.peer == p })
+	maps.DeleteFunc(l.late, func(_ uint32, o *Peer) bool { return o == p })
 	l.node.uploads.drop(l, func(q *upload.Request) bool { return q.Channel == p.theirs })
 	p.swarm.count(piecesOf(p.have), -1)
 	return true
@@ -402,32 +392,6 @@ func (l *link) receipt(p *Peer, n uint64, sig []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.send(&wire.Receipt{Channel: p.mine, Bytes: n, Signature: sig})
-}
-
-func (l *link) request(p *Peer, piece int, u wire.Urgency) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.peers[p.theirs] != p {
-		return // PeerClose is on its way
-	}
-	l.lastID++
-	l.requests[l.lastID] = &request{id: l.lastID, peer: p, piece: piece}
-	l.send(&wire.Request{
-		Channel: p.mine, ID: l.lastID, Piece: uint32(piece),
-		Length: uint32(p.swarm.m.Manifest.PieceLen(piece)), Urgency: u,
-	})
-}
-
-func (l *link) cancel(p *Peer, piece int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for id, r := range l.requests {
-		if r.peer == p && r.piece == piece {
-			delete(l.requests, id)
-			l.send(&wire.Cancel{ID: id})
-			return
-		}
-	}
 }
 
 var errClosing = errors.New("link is closing")

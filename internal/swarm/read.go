@@ -68,8 +68,7 @@ func (l *link) piece(ctx context.Context, n int) error {
 		if !known {
 			return fmt.Errorf("%w: data nobody asked for", errProtocol)
 		}
-		_, err := l.r.Discard(n) // of a request cancelled meanwhile
-		return err
+		return l.discard(id, n)
 	}
 	size := int(r.peer.swarm.m.Manifest.PieceLen(r.piece))
 	if int(begin) != r.got || r.got+n > size {
@@ -92,14 +91,17 @@ func (l *link) received(r *request, n, size int) {
 	l.calls.Lock()
 	defer l.calls.Unlock()
 	l.mu.Lock()
-	live := l.requests[r.id] == r
+	live, late := l.requests[r.id] == r, l.late[r.id]
 	if live && r.got == size {
 		delete(l.requests, r.id)
 	}
 	l.mu.Unlock()
 	h := r.peer.swarm.m.Handler
-	if live {
+	switch {
+	case live:
 		h.PeerBytes(r.peer, r.piece, n)
+	case late == r.peer:
+		h.PeerLate(r.peer, n)
 	}
 	if r.got == size {
 		if live {

@@ -173,3 +173,39 @@ func TestMakingRoomHoldsUpNobody(t *testing.T) {
 		}
 	})
 }
+
+// fickle is a handler that asks for all and cancels each request as it is served.
+type fickle struct {
+	seed
+	got, late int
+}
+
+func (f *fickle) PeerHave(p *Peer, pieces []int) {
+	for _, i := range pieces {
+		p.Request(i)
+	}
+}
+
+func (f *fickle) PeerBytes(p *Peer, piece, n int) {
+	f.got += n
+	p.Cancel(piece)
+}
+
+func (f *fickle) PeerLate(_ *Peer, n int) { f.late += n }
+
+// TestLateBytesAreCounted: what was on its way of a request that was cancelled has
+// been sent, and is waste.
+func TestLateBytesAreCounted(t *testing.T) {
+	run(t, func(t *testing.T, ctx context.Context) {
+		b := newBed(t, 8<<20, 1<<20)
+		leech, seed := b.node(ctx, "leech", false), b.node(ctx, "seed", true)
+		f := &fickle{}
+		b.join(seed, nil)
+		b.join(leech, f)
+		leech.swarm.Connect([]wire.Candidate{seed.host.Candidate()})
+		<-time.After(time.Minute)
+		if sent := int(seed.swarm.Uploaded()); f.late == 0 || f.got+f.late != sent {
+			t.Errorf("%d bytes heard of and %d late ones, %d were sent", f.got, f.late, sent)
+		}
+	})
+}

@@ -291,6 +291,7 @@ type seed struct{}
 func (seed) PeerOpen(*Peer)                             {}
 func (seed) PeerHave(*Peer, []int)                      {}
 func (seed) PeerBytes(*Peer, int, int)                  {}
+func (seed) PeerLate(*Peer, int)                        {}
 func (seed) PeerPiece(*Peer, int, []byte)               {}
 func (seed) PeerReject(*Peer, int, bool, time.Duration) {}
 func (seed) PeerClose(*Peer, error)                     {}
