@@ -226,5 +226,6 @@ func (p *Plan) holding(now time.Duration) bool {
 	if !p.cfg.Uploads || p.cfg.Window > 0 || p.reader >= 0 || now >= holdTime || p.company() < crowd {
 		return false
 	}
-	return now < seconds(holdShare*float64(p.cfg.Size)/max(p.fromAll.rate(now), 1))
+	rate := max(p.top.value(), p.fromAll.rate(now), 1) // holding makes it fall
+	return now < seconds(holdShare*float64(p.cfg.Size)/rate)
 }

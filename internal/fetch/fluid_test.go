@@ -164,10 +164,11 @@ func (f *fluid) link(now time.Duration, c, o *fluidClient) {
 }
 
 func (f *fluid) act(c *fluidClient, now time.Duration) {
-	acts := c.plan.Tick(now - c.start)
+	at := now - c.start
+	acts := c.plan.Tick(at)
 	if c.id == f.trace {
 		p := c.plan
-		f.t.Log(now, "left", p.left/65536, "all", int(p.fromAll.rate(now)/1000), "edge", int(p.edge.rate.rate(now)/1000), "full", int(p.edge.full/1000), "best", int(p.pacer.full/1000), "pace", p.pacer.pace/1000, "phase", p.pacer.gives, "behind", p.behind(now), "reqs", len(p.edge.reqs), acts)
+		f.t.Log(at, "left", p.left/65536, "all", int(p.fromAll.rate(at)/1000), "edge", int(p.edge.rate.rate(at)/1000), "full", int(p.edge.full/1000), "best", int(p.pacer.full/1000), "pace", p.pacer.pace/1000, "phase", p.pacer.gives, "behind", p.behind(at), "reqs", len(p.edge.reqs), acts)
 	}
 	for _, a := range acts {
 		switch a := a.(type) {

@@ -2,8 +2,13 @@ package fetch
 
 import "time"
 
-// wasteShare is the part of the object that duplicates may cost.
-const wasteShare = 0.01
+const (
+	// wasteShare is the part of the object that duplicates may cost.
+	wasteShare = 0.01
+	// lastWait is how long is waited for what arrives last, at most and of the time
+	// that the download has taken.
+	lastWait, lastShare = 300 * time.Millisecond, 0.1
+)
 
 // endgame gives idle sources what would arrive last. It begins when everything
 // missing is asked for. A request that its peer has not begun to answer is
@@ -12,7 +17,7 @@ const wasteShare = 0.01
 func (p *Plan) endgame(now time.Duration) {
 	for range 4 {
 		q, i, eta := p.latest(now)
-		if q == nil || eta < 300*time.Millisecond {
+		if q == nil || eta < min(lastWait, time.Duration(lastShare*float64(now))) {
 			return
 		}
 		begun := q.begun(i)

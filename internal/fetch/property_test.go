@@ -75,3 +75,23 @@ func TestNeverSlowerThanTheEdgeAlone(t *testing.T) {
 		}
 	})
 }
+
+// TestFastEdgeIsUsedAtOnce: one that finds a crowd of slow uploaders and an edge
+// that gives its downlink all neither holds for them nor waits for the last of them.
+func TestFastEdgeIsUsedAtOnce(t *testing.T) {
+	n := network{size: 13638095, edge: 200, slots: 4, clients: []drawn{
+		{up: 25, down: 100, uploads: true, start: 3300 * time.Millisecond},
+		{up: 2.5, down: 10, uploads: true, start: 3600 * time.Millisecond},
+		{up: 50, down: 50, uploads: true, start: 3700 * time.Millisecond},
+		{up: 1, down: 10, uploads: true, start: 800 * time.Millisecond},
+		{up: 5, down: 20, uploads: true, start: 100 * time.Millisecond},
+		{up: 5, down: 50, uploads: true},
+	}}
+	alone, c := n.simulate(t, true).clients[0].done, n.simulate(t, false).clients[0]
+	if c.done > alone*13/10 {
+		t.Errorf("took %v, alone %v", c.done, alone)
+	}
+	if c.plan.Wasted() > 2*(64<<10) {
+		t.Errorf("%d bytes wasted", c.plan.Wasted())
+	}
+}
