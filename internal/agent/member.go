@@ -64,17 +64,20 @@ func (m *member) join() error {
 	}
 	var err error
 	m.grant.Store(&m.b.grant.Grant)
+	if len(m.b.doc.Control) > 0 { // peers that are linked already may be blamed at once
+		m.control = m.d.e.control(m.b.doc.Control[0], m.b.p2p)
+	}
 	m.swarm, err = m.b.p2p.node.Join(swarm.Membership{
 		Object: m.object(), Manifest: m.b.signed.Manifest, Source: m.file,
 		Grant: func() string { return *m.grant.Load() }, Trusted: m.b.doc.Keys.Public(),
 		Uploads: m.d.e.cfg.Upload, Handler: handler{m},
 	})
 	if err != nil {
+		m.control = nil
 		return err
 	}
 	m.ctx, m.cancel = context.WithCancel(m.d.e.ctx)
-	if len(m.b.doc.Control) > 0 {
-		m.control = m.d.e.control(m.b.doc.Control[0], m.b.p2p)
+	if m.control != nil {
 		m.control.join(m, m.joining())
 	}
 	var seeking context.Context

@@ -52,13 +52,12 @@ type link struct {
 	channels uint16           // last channel used
 	lastID   uint32           // last request id used
 	ended    bool
-	// refused is how many requests of the other side were refused as busy that it
-	// may not repeat before busyUntil.
+	// refused is how many requests of the other side were refused as busy until
+	// busyUntil, when it may repeat the first of them.
 	refused   int
 	busyUntil time.Time
-
-	asks upload.Requester // the other side's requests, under node.uploads.mu
-	near atomic.Uint32    // how near the other side is, as control says
+	asks      upload.Requester // the other side's requests, under node.uploads.mu
+	near      atomic.Uint32    // how near the other side is, as control says
 }
 
 // lock is a mutex that is held for long: while handlers work.
@@ -337,7 +336,11 @@ func (l *link) drop(p *Peer) bool {
 	}
 	maps.DeleteFunc(l.requests, func(_ uint32, r *request) bool { return r.peer == p })
 	maps.DeleteFunc(l.late, func(_ uint32, o *Peer) bool { return o == p })
-	l.node.uploads.drop(l, func(q *upload.Request) bool { return q.Channel == p.theirs })
+	match := func(q *upload.Request) bool { return q.Channel == p.theirs }
+	if len(l.peers) == 0 {
+		match = nil // nor is the link expected to ask again
+	}
+	l.node.uploads.drop(l, match)
 	p.swarm.count(piecesOf(p.have), -1)
 	return true
 }

@@ -61,7 +61,8 @@ func piecesOf(b manifest.Bitfield) []int {
 	return pieces
 }
 
-// Cancel withdraws the request for a piece; nothing more is heard of it.
+// Cancel withdraws the request for a piece: nothing more is heard of it but what
+// comes late.
 func (p *Peer) Cancel(piece int) { p.link.cancel(p, piece) }
 
 // Drop ends the dealings with the peer, in all swarms.

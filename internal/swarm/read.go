@@ -275,17 +275,16 @@ func (l *link) onRequest(f *wire.Request) error {
 }
 
 // queue has a request wait for its turn. Those that are refused count as
-// outstanding until the other side may ask again. The caller holds the mutex.
+// outstanding until the other side may repeat the first of them. The caller holds the mutex.
 func (l *link) queue(p *Peer, f *wire.Request) error {
 	busy, ok, queued := l.node.uploads.ask(l, upload.Request{Request: *f, Rare: p.swarm.rare(int(f.Piece)), Left: p.left()})
 	now := time.Now()
-	if now.After(l.busyUntil) {
+	if now.After(l.busyUntil) { // or those of several swarms would add up for ever
 		l.refused = 0
 	}
 	if !ok {
-		l.refused++
-		if until := now.Add(busy.Retry); until.After(l.busyUntil) {
-			l.busyUntil = until
+		if l.refused++; l.refused == 1 {
+			l.busyUntil = now.Add(busy.Retry)
 		}
 		l.send(&wire.Reject{
 			ID: f.ID, Reason: wire.RejectBusy,
