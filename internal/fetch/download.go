@@ -79,10 +79,10 @@ type Options struct {
 // Stats are counters of a download, in bytes.
 type Stats struct {
 	FromEdge, FromPeers, Wasted int64 // not what comes after the last piece
-	Rate                int64 // per second, over the last two
-	Peers               int   // in the swarm now
-	Senders             int   // peers that have sent verified bytes
-	Full                bool  // nothing arrives because edges have said to come back later
+	Rate                        int64 // per second, over the last two
+	Peers                       int   // in the swarm now
+	Senders                     int   // peers that have sent verified bytes
+	Full                        bool  // nothing arrives because edges have said to come back later
 	// Edges are the edges in use, first the one that the download began with.
 	Edges []EdgeStats
 }
