@@ -11,20 +11,26 @@ import (
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
+// full returns a seed that has connected to all the peers it seeks.
+func (b *bed) full(ctx context.Context) *member {
+	old := b.node(ctx, "old", true)
+	b.join(old, nil)
+	var all []wire.Candidate
+	for i := range maxPeers {
+		m := b.node(ctx, fmt.Sprint("other ", i), true)
+		b.join(m, nil)
+		all = append(all, m.host.Candidate())
+	}
+	old.swarm.Connect(all)
+	return old
+}
+
 // A node with all the peers it seeks parts with one that has been of no use for
 // long when somebody new comes, and not before.
 func TestNewcomersFindRoom(t *testing.T) {
 	run(t, func(t *testing.T, ctx context.Context) {
 		b := newBed(t, 1<<20, 0)
-		old := b.node(ctx, "old", true)
-		b.join(old, nil)
-		var all []wire.Candidate
-		for i := range maxPeers {
-			m := b.node(ctx, fmt.Sprint("other ", i), true)
-			b.join(m, nil)
-			all = append(all, m.host.Candidate())
-		}
-		old.swarm.Connect(all)
+		old := b.full(ctx)
 		<-time.After(2 * time.Second)
 		if n := len(old.swarm.Keys()); n != maxPeers {
 			t.Fatalf("%d peers, want %d", n, maxPeers)
@@ -138,15 +144,7 @@ func TestUplinkIsTold(t *testing.T) {
 func TestMakingRoomHoldsUpNobody(t *testing.T) {
 	run(t, func(t *testing.T, ctx context.Context) {
 		b := newBed(t, 1<<20, 0)
-		old := b.node(ctx, "old", true)
-		b.join(old, nil)
-		var all []wire.Candidate
-		for i := range maxPeers {
-			m := b.node(ctx, fmt.Sprint("other ", i), true)
-			b.join(m, nil)
-			all = append(all, m.host.Candidate())
-		}
-		old.swarm.Connect(all)
+		old := b.full(ctx)
 		<-time.After(2 * dullAfter)
 		late := b.node(ctx, "late", true)
 		old.mu.Lock()

@@ -9,26 +9,26 @@ import (
 
 // admits says whether n more bytes of r may be queued. A queue that lets in whoever
 // asks when there is room is that of those who have just been served: they ask
-// then. So those who were refused are expected back, and while the queue does not
-// run dry it lets in who of them has waited most. What is urgent need not have
-// waited, for up to half of the uplink. Where there are nearer ones the queue is
-// full sooner, until one has waited longer than they must.
+// then. So those who were refused are expected back: as long as there are any, a
+// full queue grows by half for who of them has waited most, and nobody queues more
+// beside what it has. What is urgent need not have waited, for up to half of the
+// uplink. Where there are nearer ones the queue is full sooner, until one has waited
+// longer than they must, or the rotating slot is its own.
 func (a *Allocator) admits(now time.Duration, r *Requester, n int64, urgent bool) bool {
-	room := a.room()
-	all := 1.5 * room
+	room, nearest := a.room(), a.nearest(r)
 	queued, turns := float64(a.queued), len(a.waiting)+len(a.sending)
-	nearest := a.nearest(r)
 	share := r.near() / nearest
-	if a.waited(now, r) > nearest*queued/room*queueTime.Seconds() { // longer than the nearest do
+	if r == a.favoured || a.waited(now, r) > nearest*queued/room*queueTime.Seconds() {
 		share = 1
 	}
-	dry := queued < all*share/2 || float64(turns) < float64(a.slots())*share/2
+	all := queuesInAll * room * share
+	free := queued < all || float64(turns) < float64(a.slots())*share || r == a.favoured
 	switch {
 	case len(r.queue) > 0:
-		return float64(r.queued+n) <= room && queued+float64(n) <= all*share && (dry || !a.expects(now))
-	case queued >= all*share && turns >= a.slots():
+		return float64(r.queued+n) <= room && queued+float64(n) <= all && (free || !a.expects(now))
+	case queued >= longQueue*all && turns >= a.slots():
 		return false
-	case dry, urgent && a.hurries(now, n):
+	case free, urgent && a.hurries(now, n):
 		return true
 	}
 	return a.waitedMost(now, r)
@@ -60,7 +60,7 @@ func (a *Allocator) room() float64 {
 // expects reports whether somebody who was refused should come back.
 func (a *Allocator) expects(now time.Duration) bool {
 	a.refused = slices.DeleteFunc(a.refused, func(r *Requester) bool {
-		gone := now-r.asked > 2*maxRetry
+		gone := now > r.due
 		if gone {
 			r.refused = 0
 		}
@@ -80,10 +80,11 @@ func (a *Allocator) nearest(r *Requester) float64 {
 	return nearest
 }
 
-// waitedMost reports whether nobody who is expected back has waited longer than r.
+// waitedMost reports whether r was refused and nobody who is expected back has
+// waited longer.
 func (a *Allocator) waitedMost(now time.Duration, r *Requester) bool {
-	if !a.expects(now) {
-		return true
+	if !a.expects(now) || r.refused == 0 {
+		return false
 	}
 	mean := 0.0
 	for _, o := range a.refused {
@@ -109,8 +110,8 @@ func (a *Allocator) waited(now time.Duration, r *Requester) float64 {
 }
 
 // refuse notes that r, of which nothing is queued, is to come back.
-func (a *Allocator) refuse(now time.Duration, r *Requester) {
-	r.asked = now
+func (a *Allocator) refuse(now time.Duration, r *Requester, retry time.Duration) {
+	r.due = now + retry + backWithin
 	if r.refused == 0 {
 		r.refused = max(now, 1)
 		a.refused = append(a.refused, r)

@@ -71,10 +71,11 @@ func (a *Allocator) Ask(now time.Duration, r *Requester, q Request) (busy Busy, 
 	urgent := q.Urgency == wire.UrgencyReader && r.mayHurry(now, float64(q.Length))
 	r.lacks = q.Left
 	if !a.admits(now, r, int64(q.Length), urgent) {
+		busy := a.busy()
 		if len(r.queue) == 0 {
-			a.refuse(now, r)
+			a.refuse(now, r, busy.Retry)
 		}
-		return a.busy(), false
+		return busy, false
 	}
 	a.unrefuse(r)
 	if a.queued == 0 {

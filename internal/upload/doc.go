@@ -46,14 +46,19 @@ const (
 	slotStalled = 2 * time.Second
 
 	// queueTime is how much one requester may have queued, in time at the rate of
-	// the uplink; all together may have one and a half times that. With more, a crowd
-	// is served so evenly that nobody is done soon.
-	queueTime = 2 * time.Second
+	// the uplink; all together may have queuesInAll times that, and longQueue times as
+	// much again for those refused. With more, a crowd is served so evenly that nobody
+	// is done soon.
+	queueTime   = 2 * time.Second
+	queuesInAll = 1.5
+	longQueue   = 1.5
 	// guessRate is the uplink in bytes per second that queues are measured by
 	// while it is not known.
 	guessRate = 10e6 / 8
 	// Bounds of the time after which a refused requester may ask again.
 	minRetry, maxRetry = 100 * time.Millisecond, 4 * time.Second
+	// backWithin is how long after that it is expected.
+	backWithin = 500 * time.Millisecond
 
 	// ageAfter is the wait from which on a requester gains weight, ageGain how much,
 	// by the square of the seconds: little at first, since all wait where uplinks are
@@ -66,7 +71,7 @@ const (
 	// hardly is the part of the mean that such a requester has had at most.
 	hardly = 0.2
 	// soonWeight is what it counts when it asks to be let in, of what the nearest do.
-	soonWeight = 0.7
+	soonWeight = 0.8
 
 	// Bounds of the weight by what a requester lacks against others.
 	leastNeed, mostNeed = 0.25, 2
@@ -81,7 +86,7 @@ const (
 // nearWeights are by how near a requester is. Where uplinks are scarce queues are
 // always full, and who may queue decides more than whose turn it is: it goes by the
 // same measure, so that bytes stay near where they cost least.
-var nearWeights = [wire.Nearest + 1]float64{0: 1, wire.NearCountry: 2, wire.NearAS: 5, wire.NearNet: 5, wire.Nearest: 5}
+var nearWeights = [wire.Nearest + 1]float64{0: 1, wire.NearCountry: 2, wire.NearAS: 3, wire.NearNet: 3, wire.Nearest: 3}
 
 // Config is what an Allocator goes by.
 type Config struct {
@@ -128,7 +133,7 @@ type Requester struct {
 	recent    int64 // sent of late, as of period
 	period    int32
 	refused   time.Duration // for the first time since it had something queued; 0: it was not
-	asked     time.Duration // when it was refused last
+	due       time.Duration // it is expected back until then
 	lacks     float32       // as in what it asked for
 	film      float64       // what may still be urgent, bytes
 	filmAt    time.Duration

@@ -59,7 +59,7 @@ func (a *Allocator) byDeficit(now time.Duration) *Requester {
 }
 
 // favour returns the one whom the rotating slot belongs to, if it waits. In every
-// period that is the one who had least of late, if it had hardly anything.
+// period that is who had least of late of those who ask, if it had hardly anything.
 func (a *Allocator) favour(now time.Duration) *Requester {
 	if a.cfg.Rotate < 0 {
 		return nil
@@ -68,9 +68,11 @@ func (a *Allocator) favour(now time.Duration) *Requester {
 		a.period, a.favoured = p, nil
 		var least int64 = math.MaxInt64
 		var chosen *Requester
-		for _, r := range a.waiting {
-			if s := r.served(now); s < least {
-				chosen, least = r, s
+		for _, list := range [2][]*Requester{a.waiting, a.refused} {
+			for _, r := range list {
+				if s := r.served(now); s < least {
+					chosen, least = r, s
+				}
 			}
 		}
 		if chosen != nil && a.hardlyServed(now, chosen) {
