@@ -38,7 +38,7 @@ type Edge interface {
 // Peer is a member of the swarm that can be asked for pieces. Its methods return
 // at once.
 type Peer interface {
-	Request(piece int)
+	Request(piece int, u wire.Urgency)
 	Cancel(piece int)
 	Drop(reason string)
 	Uploads() bool
@@ -222,7 +222,7 @@ func (d *Download) act(ctx context.Context, now time.Duration) {
 	for _, a := range d.plan.Tick(now) {
 		switch a := a.(type) {
 		case AskPeer:
-			d.peers[a.Peer].Request(a.Piece)
+			d.peers[a.Peer].Request(a.Piece, a.Urgency)
 		case CancelPeer:
 			if p := d.peers[a.Peer]; p != nil {
 				p.Cancel(a.Piece)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 var (
@@ -208,11 +209,11 @@ type mate struct {
 	dropped string
 }
 
-func (p *mate) Request(i int)      { p.work <- i }
-func (p *mate) Uploads() bool      { return true }
-func (p *mate) Uplink() uint32     { return 0 }
-func (p *mate) Near() int          { return 0 }
-func (p *mate) RTT() time.Duration { return 10 * time.Millisecond }
+func (p *mate) Request(i int, _ wire.Urgency) { p.work <- i }
+func (p *mate) Uploads() bool                 { return true }
+func (p *mate) Uplink() uint32                { return 0 }
+func (p *mate) Near() int                     { return 0 }
+func (p *mate) RTT() time.Duration            { return 10 * time.Millisecond }
 func (p *mate) Cancel(i int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

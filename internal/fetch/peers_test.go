@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 // TestUnprovenPeer: whoever has sent nothing that verified is asked for one piece
@@ -87,5 +88,39 @@ func TestShare(t *testing.T) {
 	}
 	if i := p.rarest(nil); i >= 0 {
 		t.Errorf("piece %d is asked of nobody", i)
+	}
+}
+
+// TestUrgency: peers are told of what a reader waits for, and of what has time.
+func TestUrgency(t *testing.T) {
+	const piece, pieces, at = 64 << 10, 256, 100
+	for _, tt := range []struct {
+		class         Class
+		reader        bool
+		near, farther wire.Urgency
+	}{
+		{Normal, false, wire.UrgencyNormal, wire.UrgencyNormal},
+		{Interactive, true, wire.UrgencyReader, wire.UrgencyNormal},
+		{Background, true, wire.UrgencyReader, wire.UrgencyBackground},
+		{Background, false, wire.UrgencyBackground, wire.UrgencyBackground},
+	} {
+		p := NewPlan(Config{
+			Size: pieces * piece, PieceSize: piece, Have: manifest.NewBitfield(pieces), Seed: 1, Class: tt.class,
+			Rand: rand.New(rand.NewPCG(1, 2)),
+		})
+		if tt.reader {
+			p.SetReader(at * piece)
+		}
+		p.AddPeer(0, 0, PeerInfo{Seed: 2, Uploads: true})
+		q := p.peer(0)
+		for i, want := range map[int]wire.Urgency{
+			at - 1: tt.farther, at: tt.near, at + prefetch - 1: tt.near, at + prefetch: tt.farther,
+		} {
+			p.take()
+			p.askOf(0, q, i)
+			if a := p.take()[0].(AskPeer); a.Urgency != want {
+				t.Errorf("class %d, reader %v: piece %d is asked for with urgency %d, want %d", tt.class, tt.reader, i-at, a.Urgency, want)
+			}
+		}
 	}
 }

@@ -1,13 +1,16 @@
 package fetch
 
+import "github.com/tandem-cdn/tandem/internal/wire"
+
 // Action is something the driver must do: one of [AskPeer], [CancelPeer],
 // [DropPeer], [AskEdge] and [TrimEdge].
 type Action interface{ action() }
 
 // AskPeer requests a whole piece of a peer.
 type AskPeer struct {
-	Peer  PeerID
-	Piece int
+	Peer    PeerID
+	Piece   int
+	Urgency wire.Urgency
 }
 
 // CancelPeer withdraws a request.

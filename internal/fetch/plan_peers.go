@@ -3,6 +3,8 @@ package fetch
 import (
 	"slices"
 	"time"
+
+	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 const (
@@ -255,7 +257,18 @@ func (p *Plan) askOf(now time.Duration, q *peer, piece int) {
 	q.out += p.pieceLen(piece)
 	p.inAsk += p.pieceLen(piece)
 	p.ask(piece)
-	p.do(AskPeer{Peer: q.id, Piece: piece})
+	p.do(AskPeer{Peer: q.id, Piece: piece, Urgency: p.urgency(piece)})
+}
+
+// urgency is what a peer is to know of how soon a piece is needed.
+func (p *Plan) urgency(piece int) wire.Urgency {
+	switch {
+	case p.reader >= 0 && piece >= p.reader && piece < p.reader+prefetch:
+		return wire.UrgencyReader
+	case p.cfg.Class == Background:
+		return wire.UrgencyBackground
+	}
+	return wire.UrgencyNormal
 }
 
 // usable reports whether q can be asked at all.

@@ -136,7 +136,7 @@ func (w *world) act(s *shard, m *member, id int32) {
 		switch a := a.(type) {
 		case fetch.AskPeer:
 			l := &m.links[a.Peer]
-			w.tell(s, ask{kind: askPiece, member: l.peer, slot: l.back, from: id, piece: int32(a.Piece), at: w.q + int32(l.trip)})
+			w.tell(s, ask{kind: askPiece, member: l.peer, slot: l.back, from: id, piece: int32(a.Piece), at: w.q + int32(l.trip), urgency: a.Urgency})
 		case fetch.CancelPeer:
 			if l := &m.links[a.Peer]; l.peer >= 0 {
 				at := w.q + int32(l.trip)

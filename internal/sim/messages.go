@@ -1,8 +1,11 @@
 package sim
 
+import "github.com/tandem-cdn/tandem/internal/wire"
+
 // ask is what one end of a link tells the other about what it wants.
 type ask struct {
 	kind         askKind
+	urgency      wire.Urgency
 	member, slot int32 // to whom
 	from         int32 // member
 	piece        int32

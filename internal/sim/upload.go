@@ -53,9 +53,12 @@ func (w *world) serve(s *shard, m *member, l *link, a *ask) {
 		l.up = w.newRequester(a.member, l)
 	}
 	q := upload.Request{
-		Request: wire.Request{ID: uint32(a.piece), Piece: uint32(a.piece), Length: uint32(w.objects[m.object].pieceLen(a.piece))},
-		Rare:    w.rare(m, a.piece),
-		Left:    1 - float32(w.members[l.peer].count)/float32(w.objects[m.object].n),
+		Request: wire.Request{
+			ID: uint32(a.piece), Piece: uint32(a.piece), Urgency: a.urgency,
+			Length: uint32(w.objects[m.object].pieceLen(a.piece)),
+		},
+		Rare: w.rare(m, a.piece),
+		Left: 1 - float32(w.members[l.peer].count)/float32(w.objects[m.object].n),
 	}
 	if busy, ok := h.out.alloc.Ask(w.now, &l.up.Requester, q); !ok {
 		w.answer(s, l, a.piece, newsBusy, int32(busy.Retry/time.Millisecond))

@@ -38,7 +38,7 @@ func (d *diary) note(s string) {
 
 func (d *diary) PeerOpen(*Peer) { d.slow("open") }
 func (d *diary) PeerHave(p *Peer, pieces []int) {
-	p.Request(pieces[0])
+	p.Request(pieces[0], wire.UrgencyNormal)
 	d.slow("have")
 }
 func (d *diary) PeerBytes(*Peer, int, int)                  {}

@@ -45,11 +45,9 @@ func (p *Peer) left() float32 { return 1 - float32(p.held)/float32(max(p.have.Le
 // [wire.Nearest].
 func (p *Peer) Near() int { return int(p.link.near.Load()) }
 
-// Request asks for a whole piece. The answer comes to the handler.
-func (p *Peer) Request(piece int) { p.link.request(p, piece, wire.UrgencyNormal) }
-
-// RequestAs is Request for a piece that is needed sooner or later than others.
-func (p *Peer) RequestAs(piece int, u wire.Urgency) { p.link.request(p, piece, u) }
+// Request asks for a whole piece, which is needed as soon as u says. The answer comes
+// to the handler.
+func (p *Peer) Request(piece int, u wire.Urgency) { p.link.request(p, piece, u) }
 
 func piecesOf(b manifest.Bitfield) []int {
 	var pieces []int

@@ -180,7 +180,7 @@ type fickle struct {
 
 func (f *fickle) PeerHave(p *Peer, pieces []int) {
 	for _, i := range pieces {
-		p.Request(i)
+		p.Request(i, wire.UrgencyNormal)
 	}
 }
 

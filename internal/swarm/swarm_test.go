@@ -168,7 +168,7 @@ func (g *greedy) PeerHave(p *Peer, pieces []int) {
 	for _, i := range pieces {
 		if !g.m.store.Has(i) && !g.asked[i] {
 			g.asked[i] = true
-			p.Request(i)
+			p.Request(i, wire.UrgencyNormal)
 		}
 	}
 }
@@ -195,7 +195,7 @@ func (g *greedy) PeerReject(p *Peer, i int, missing bool, retry time.Duration) {
 	g.reject++
 	g.mu.Unlock()
 	if !missing {
-		time.AfterFunc(retry, func() { p.Request(i) })
+		time.AfterFunc(retry, func() { p.Request(i, wire.UrgencyNormal) })
 	}
 }
 
