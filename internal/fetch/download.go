@@ -388,6 +388,8 @@ func (d *Download) PeerPiece(p Peer, piece int, data []byte) {
 		d.o.Announce(piece)
 	} else if !d.stored(err) {
 		return
+	} else {
+		p.Drop(DropCorrupt) // here: when the plan comes to it the peer may have left
 	}
 	d.post(func(time.Duration) {
 		d.due = true

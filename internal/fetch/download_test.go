@@ -248,6 +248,9 @@ func (p *mate) serve(ctx context.Context) {
 				return
 			}
 			p.answer(ctx, i)
+			if p.conduct == "flee" {
+				return
+			}
 		case <-ctx.Done():
 			return
 		}
@@ -258,7 +261,7 @@ func (p *mate) answer(ctx context.Context, i int) {
 	m := p.w.store.m
 	b := slices.Clone(p.w.data[m.Offset(i) : m.Offset(i)+m.PieceLen(i)])
 	switch p.conduct {
-	case "corrupt":
+	case "corrupt", "flee":
 		b[0] ^= 1
 	case "lie":
 		p.w.d.PeerReject(p, i, true, 0)
@@ -363,6 +366,7 @@ func TestDownloadFromPeers(t *testing.T) {
 	}{
 		{name: "good", peers: []*mate{good(), good()}, within: 4 * time.Second},
 		{name: "corrupt", peers: append(bad("corrupt", 3), good()), reason: DropCorrupt, within: 5 * time.Second},
+		{name: "corrupt and away", peers: append(bad("flee", 3), good()), reason: DropCorrupt, within: 5 * time.Second},
 		{name: "liars", peers: append(bad("lie", 3), good()), reason: DropLiar, within: 5 * time.Second},
 		{name: "silent", peers: append(bad("stall", 3), good()), within: 6 * time.Second},
 		{name: "edge away", peers: []*mate{good(), good()}, within: 10 * time.Second, edge: func(int, int64, *answer) error { return errReset }},

@@ -177,10 +177,12 @@ func (n *Node) admit(l *link) error {
 	return nil
 }
 
-// ban ends the dealings with a peer for the life of the node.
-func (n *Node) ban(key wire.Key, reason string) {
+// ban ends the dealings with a peer for the life of the node. It reports whether the
+// peer was not banned before.
+func (n *Node) ban(key wire.Key, reason string) bool {
 	n.mu.Lock()
-	if _, known := n.banned[key]; !known && len(n.banned) < maxBans {
+	_, known := n.banned[key]
+	if !known && len(n.banned) < maxBans {
 		n.banned[key] = reason
 	}
 	l := n.links[key]
@@ -188,6 +190,7 @@ func (n *Node) ban(key wire.Key, reason string) {
 	if l != nil {
 		l.close(&misconduct{reason})
 	}
+	return !known
 }
 
 func (n *Node) allLinks() []*link {

@@ -65,8 +65,9 @@ func (p *Peer) Cancel(piece int) { p.link.cancel(p, piece) }
 
 // Drop ends the dealings with the peer, in all swarms.
 func (p *Peer) Drop(reason string) {
-	p.link.node.log.Warn("peer dropped", "peer", p.Key().Short(), "object", p.swarm.m.Object.String()[:16], "reason", reason)
-	p.link.node.ban(p.Key(), reason)
+	if p.link.node.ban(p.Key(), reason) {
+		p.link.node.log.Warn("peer dropped", "peer", p.Key().Short(), "object", p.swarm.m.Object.String()[:16], "reason", reason)
+	}
 }
 
 // misconduct ends the link with a peer that was dropped.
