@@ -28,6 +28,7 @@ type election struct {
 type standing struct {
 	own           uint32
 	first, second uint32 // of the others
+	who           uint32 // of the seeds, has the first
 	counted       uint32 // of the seeds, who are reckoned with
 }
 
@@ -77,7 +78,7 @@ func (e *election) standing(s int) *standing {
 	for ; int(r.counted) < len(e.seeds); r.counted++ {
 		switch sc := score(e.seeds[r.counted], s); {
 		case sc > r.first:
-			r.first, r.second = sc, r.first
+			r.first, r.second, r.who = sc, r.first, r.counted
 		case sc > r.second:
 			r.second = sc
 		}

@@ -33,8 +33,16 @@ func TestUnprovenPeer(t *testing.T) {
 		}
 		p.PeerBytes(20*time.Millisecond, 0, first[0], 1)
 		p.PeerPiece(0, first[0], good)
-		if more := asked(p.Tick(20 * time.Millisecond)); good != (len(more) > 1) {
-			t.Errorf("%d more after a piece whose verification was %v", len(more), good)
+		more := asked(p.Tick(20 * time.Millisecond))
+		if good != (len(more) > 0) {
+			t.Fatalf("%d more after a piece whose verification was %v", len(more), good)
+		}
+		if !good {
+			continue
+		}
+		p.PeerBytes(30*time.Millisecond, 0, more[0], 1)
+		if next := asked(p.Tick(30 * time.Millisecond)); len(next) == 0 {
+			t.Error("nothing more of somebody proven, whose piece arrives")
 		}
 	}
 }
@@ -121,6 +129,35 @@ func TestUrgency(t *testing.T) {
 			if a := p.take()[0].(AskPeer); a.Urgency != want {
 				t.Errorf("class %d, reader %v: piece %d is asked for with urgency %d, want %d", tt.class, tt.reader, i-at, a.Urgency, want)
 			}
+		}
+	}
+}
+
+// TestStealOverdue: a request is moved to an idle peer when its answer is late for
+// peers, not while it is on its way in all likelihood.
+func TestStealOverdue(t *testing.T) {
+	const piece, pieces = 64 << 10, 64
+	p := NewPlan(Config{
+		Size: pieces * piece, PieceSize: piece, Have: manifest.NewBitfield(pieces), Seed: 1,
+		Rand: rand.New(rand.NewPCG(1, 2)),
+	})
+	for id := range PeerID(2) {
+		p.AddPeer(0, id, PeerInfo{Seed: uint64(id) + 2, Uploads: true})
+		p.PeerHas(id, 7)
+	}
+	for range 40 { // all answer within half a second
+		p.answers.add(500 * time.Millisecond)
+	}
+	p.peer(1).rate.add(0, 8*piece)
+	p.askOf(0, p.peer(0), 7)
+	p.take()
+	for _, tt := range []struct {
+		now   time.Duration
+		moves int
+	}{{450 * time.Millisecond, 0}, {600 * time.Millisecond, 1}, {700 * time.Millisecond, 0}} {
+		p.steal(tt.now)
+		if got := asked(p.take()); len(got) != tt.moves {
+			t.Errorf("after %v %d requests are moved, want %d", tt.now, len(got), tt.moves)
 		}
 	}
 }

@@ -130,7 +130,8 @@ type Plan struct {
 	reader  int // piece of the reading position, −1 without a reader
 	fromAll *meter
 	fromP2P *meter
-	quick   *meter // the same, of late
+	answers answers // of peers
+	quick   *meter  // the same, of late
 	top     best
 	pacer   pacer
 	inAsk   int64 // bytes asked of peers

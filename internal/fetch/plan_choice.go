@@ -92,6 +92,9 @@ func (p *Plan) absentRun(from, to int) (first, count int) {
 func (p *Plan) pickEdge(now time.Duration, free bool) int {
 	found := -1
 	if p.absent > 0 {
+		if i := p.stepIn(now); i >= 0 {
+			return i
+		}
 		found = p.leastSure()
 	}
 	need := free || p.pacer.pace > backupPace*p.top.value() && !p.crowded(now)
@@ -111,6 +114,40 @@ func (p *Plan) pickEdge(now time.Duration, free bool) int {
 		return p.rarest(nil)
 	}
 	return found
+}
+
+// stepIn returns a piece of a stripe that this client is the next to own, and that
+// its owner comes to last of several: whoever is done with its own duty, where the
+// edge is what everybody waits for, helps those who are not. −1 where there is none.
+func (p *Plan) stepIn(now time.Duration) int {
+	e := p.elect
+	if e.duty.Of > 0 || !p.cfg.Uploads || !p.contended(now) || p.running(now) > 0 {
+		return -1
+	}
+	todo := make([]int, len(e.seeds)) // stripes, by owner
+	for s := range e.ranks {
+		if p.absentIn(s) >= 0 && !e.owns(s) {
+			todo[e.standing(s).who]++
+		}
+	}
+	found, last := -1, -1
+	for s := range e.ranks {
+		if i := p.absentIn(s); i >= 0 && e.place(s) > last && e.rank(s) == rankBackup && todo[e.standing(s).who] > p.cfg.MaxEdge {
+			found, last = i, e.place(s)
+		}
+	}
+	return found
+}
+
+// absentIn returns the first piece of stripe s that can be asked for and that no
+// neighbour has, or −1.
+func (p *Plan) absentIn(s int) int {
+	for i := s * p.elect.stripe; i < min((s+1)*p.elect.stripe, p.n); i++ {
+		if p.open(i) && p.avail[i] == 0 {
+			return i
+		}
+	}
+	return -1
 }
 
 // timely reports whether a piece asked of the edge now comes before the download
@@ -145,10 +182,9 @@ func (p *Plan) leastSure() int {
 	return found
 }
 
-// crowded reports whether the edge is what everybody waits for: requests to it
-// progress far slower than this client takes in bytes. To ask it for more then only
-// takes from those who fetch what nobody has. In a crowd that is assumed until
-// something is known.
+// crowded reports whether requests to the edge progress far slower than this client
+// takes in bytes. To ask it for more then only takes from those who fetch what nobody
+// has. In a crowd that is assumed until something is known.
 func (p *Plan) crowded(now time.Duration) bool {
 	if p.elastic(now) {
 		return false
@@ -159,6 +195,9 @@ func (p *Plan) crowded(now time.Duration) bool {
 	}
 	return known && rate*float64(p.cfg.MaxEdge) < p.top.value()/2
 }
+
+// contended reports whether the edge is what a whole crowd waits for.
+func (p *Plan) contended(now time.Duration) bool { return p.swarming(now) && p.crowded(now) }
 
 // elastic reports whether the edge alone gives about as much as edge and peers
 // together: then it fills what peers leave of the downlink, or the download takes

@@ -134,7 +134,7 @@ func (p *Plan) askEdge(now time.Duration) {
 	alone := p.company() == 0
 	short := p.short(now)
 	stuck := p.cfg.Class == Background && now-p.fresh.at >= backgroundPatience
-	free := alone || p.burst(now) || stuck || short && p.edge.full == 0
+	free := alone || p.burst(now) && !p.contended(now) || stuck || short && p.edge.full == 0
 	p.measureEdge(now)
 	p.pacer.step(now, rates{total: p.fromAll.rate(now), p2p: p.quick.rate(now), edge: p.edge.rate.rate(now), fair: p.fair(now)}, p.behind(now))
 	if free || short && !p.elastic(now) {
@@ -298,6 +298,8 @@ func (p *Plan) reserve(now time.Duration, alone bool) {
 		case !p.Placed(): // the stream waits, as the plan does
 		case p.deserted(r): // the reader has gone elsewhere
 			p.cut(r, r.next)
+		case r.why == WhyBehind && r.end > r.next+1 && p.contended(now):
+			p.cut(r, r.next+p.finish(now, r)) // others wait for what the edge gives it
 		case r.why == WhyDuty && r.began < burstTime && now < 2*burstTime:
 			p.concede(now, r)
 		case r.why != WhyAlone:

@@ -175,6 +175,7 @@ func (p *Plan) PeerBytes(now time.Duration, id PeerID, piece int, n int64) {
 	if q == nil {
 		return
 	}
+	silent := q.last
 	q.last = now
 	q.full = false
 	q.rate.add(now, n)
@@ -183,6 +184,9 @@ func (p *Plan) PeerBytes(now time.Duration, id PeerID, piece int, n int64) {
 	p.quick.add(now, n)
 	for k := range q.asks {
 		if a := &q.asks[k]; a.piece == piece {
+			if a.got == 0 {
+				p.answers.add(now - max(a.at, silent))
+			}
 			n = min(n, p.pieceLen(piece)-a.got)
 			a.got += n
 			p.begun += n
@@ -296,8 +300,9 @@ func (p *Plan) company() int {
 }
 
 // room reports whether the pipeline of q takes another piece of n bytes: bytes
-// for queueTime and one and a half round trips at its rate, and always two
-// pieces or, of large ones, one. Of a peer that has proven nothing it is one piece:
+// for queueTime and one and a half round trips at its rate, and always one, or two
+// small ones while the first arrives: what waits at a busy peer cannot be asked of an
+// idle one. Of a peer that has proven nothing it is one piece:
 // that is what one who sends rubbish costs.
 func (p *Plan) room(now time.Duration, q *peer, n int64) bool {
 	if len(q.asks) == 0 {
@@ -307,7 +312,7 @@ func (p *Plan) room(now time.Duration, q *peer, n int64) bool {
 		return false
 	}
 	want := int64(q.rate.rate(now) * (queueTime + q.info.RTT*3/2).Seconds())
-	if len(q.asks) == 1 && q.out <= 256<<10 {
+	if len(q.asks) == 1 && q.out <= 256<<10 && q.asks[0].got > 0 {
 		return true
 	}
 	return q.out+n <= min(want, maxQueue)

@@ -15,8 +15,8 @@ const (
 	silentRest = 2 * time.Second
 )
 
-// steal moves requests that their peers have not begun to answer to peers that
-// would answer them much sooner and have nothing else to do. A piece that few hold
+// steal moves requests whose answers are overdue to peers that would answer them much
+// sooner and have nothing else to do. A piece that few hold
 // is asked of them by everybody at once; by the time that they come to the last,
 // others hold it too.
 func (p *Plan) steal(now time.Duration) {
@@ -54,7 +54,7 @@ type wait struct {
 	eta   time.Duration
 }
 
-// waiting appends the requests to out whose peers have not begun to answer them.
+// waiting appends the requests that are overdue to out.
 func (p *Plan) waiting(now time.Duration, out []wait) []wait {
 	for _, q := range p.turn {
 		if len(q.asks) == 0 {
@@ -63,12 +63,18 @@ func (p *Plan) waiting(now time.Duration, out []wait) []wait {
 		before, rate := int64(0), q.rate.rate(now)
 		for _, a := range q.asks {
 			before += p.pieceLen(a.piece) - a.got
-			if a.got == 0 && p.asked[a.piece] <= 1 && now-a.at >= stealAge+2*q.info.RTT {
+			if a.got == 0 && p.asked[a.piece] <= 1 && p.overdue(now, q, a) {
 				out = append(out, wait{q, a.piece, q.waits(now, a, before, rate)})
 			}
 		}
 	}
 	return out
+}
+
+// overdue reports whether the answer to a request is late for a peer that has not
+// come to it. What is taken back sooner is on its way more often than not.
+func (p *Plan) overdue(now time.Duration, q *peer, a ask) bool {
+	return now-a.at >= stealAge+2*q.info.RTT && now-max(a.at, q.last) > p.answers.limit()
 }
 
 // slowest returns the request that would be answered last, of those for pieces

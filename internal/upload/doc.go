@@ -29,7 +29,7 @@ const (
 	// bytes per second; minSlots and maxSlots bound their number, unknownSlots is
 	// the number while the uplink is not known.
 	slotRate     = 3e6 / 8
-	turnsTime    = 400 * time.Millisecond
+	turnsTime    = 200 * time.Millisecond
 	minSlots     = 4
 	maxSlots     = 16
 	mostSlots    = 48

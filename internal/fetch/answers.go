@@ -1,0 +1,22 @@
+package fetch
+
+import "time"
+
+// answers is how long peers are silent before they answer a request, kept as RFC 6298
+// keeps round trips: a mean, and the mean deviation from it.
+type answers struct {
+	mean, dev time.Duration
+	any       bool
+}
+
+func (a *answers) add(took time.Duration) {
+	if !a.any {
+		a.mean, a.dev, a.any = took, took/2, true
+		return
+	}
+	a.dev += ((took - a.mean).Abs() - a.dev) / 4
+	a.mean += (took - a.mean) / 8
+}
+
+// limit is when an answer is overdue.
+func (a *answers) limit() time.Duration { return a.mean + 4*a.dev }

@@ -1,0 +1,79 @@
+package fetch
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+)
+
+// crowdedPlan is of a client among n others, at an edge that gives each of them
+// little, in a download that takes long. Nobody has anything yet.
+func crowdedPlan(n int) *Plan {
+	const piece, pieces = 64 << 10, 512
+	p := NewPlan(Config{
+		Size: pieces * piece, PieceSize: piece, Have: manifest.NewBitfield(pieces), Seed: 1, Uploads: true,
+		Rand: rand.New(rand.NewPCG(1, 2)),
+	})
+	for id := range PeerID(n) {
+		p.AddPeer(0, id, PeerInfo{Seed: uint64(id) + 2, Uploads: true})
+	}
+	p.edge.perReq, p.edge.perReqTo = 1e5, time.Hour
+	p.elect.clear()
+	for id := range PeerID(n) {
+		p.elect.add(uint64(id) + 2)
+	}
+	p.elect.settle(true)
+	return p
+}
+
+// TestStepIn: who is done with its own duty fetches what it is the next to own, the
+// last of what an owner has still to come to, and leaves owners alone that have
+// hardly anything left.
+func TestStepIn(t *testing.T) {
+	p := crowdedPlan(4)
+	e := p.elect
+	for _, s := range e.mine {
+		for i := range e.stripe {
+			p.got(int(s)*e.stripe + i)
+		}
+	}
+	now := 5 * time.Second
+	i := p.stepIn(now)
+	if i < 0 {
+		t.Fatal("it waits for the others")
+	}
+	for s := range e.ranks {
+		if e.rank(s) == rankBackup && e.place(s) > e.place(i/e.stripe) {
+			t.Errorf("stripe %d is asked for, %d is due later", i/e.stripe, s)
+		}
+	}
+	left := make([]int, len(e.seeds)) // each owner is left as much as it may fetch at once
+	for s := range e.ranks {
+		if who := e.standing(s).who; !e.owns(s) {
+			if left[who]++; left[who] > p.cfg.MaxEdge {
+				p.PeerHas(0, s*e.stripe, s*e.stripe+1)
+			}
+		}
+	}
+	if i := p.stepIn(now); i >= 0 {
+		t.Errorf("piece %d is fetched beside its owner", i)
+	}
+}
+
+// TestOneRequestInACrowd: what a client fetches beyond its duty ends with the piece in
+// progress when the edge proves to be everybody's bottleneck, and one request runs at
+// a time.
+func TestOneRequestInACrowd(t *testing.T) {
+	p := crowdedPlan(4)
+	r := p.send(0, p.edge.servers[0], 100, 17, WhyBehind)
+	p.EdgeBytes(time.Second, r.id, p.cfg.PieceSize*3/4)
+	p.reserve(time.Second, false)
+	if r.end != 101 {
+		t.Errorf("the request goes on to piece %d", r.end)
+	}
+	if n := p.most(time.Second, true); n != 1 {
+		t.Errorf("%d requests may run", n)
+	}
+}
