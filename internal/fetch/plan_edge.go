@@ -324,11 +324,11 @@ func (p *Plan) concede(now time.Duration, r *edgeReq) {
 	}
 }
 
-// finish is 1 when the piece in progress of r is worth waiting for, else 0: in a
-// crowd everybody is at the same one.
+// finish is 1 when the piece in progress of r is worth waiting for, else 0: those in
+// company are at the same one.
 func (p *Plan) finish(now time.Duration, r *edgeReq) int {
 	rest := seconds(float64(p.pieceLen(r.next)-r.got) / max(p.edge.rate.rate(now), 1))
-	if r.got < p.cfg.PieceSize/2 && rest > cutTime && p.company() >= crowd {
+	if r.got < p.cfg.PieceSize/2 && rest > cutTime && p.company() > 0 {
 		return 0
 	}
 	return 1
