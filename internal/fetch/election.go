@@ -13,8 +13,9 @@ import "math/bits"
 // neighbours that upload and still download, which two that see the same
 // neighbours agree about.
 type election struct {
-	pieces int
 	stripe int // pieces per stripe
+	step   int // from a stripe to the one that is due next
+	back   int // inverse of step
 	self   uint64
 	// ranks has this client's place among its neighbours, and the highest scores of
 	// the others, by stripe.
@@ -53,7 +54,9 @@ func stripePieces(size, pieceSize int64) int {
 }
 
 func newElection(pieces, stripe int, self uint64) *election {
-	e := &election{pieces: pieces, stripe: stripe, self: self, ranks: make([]standing, (pieces+stripe-1)/stripe)}
+	n := (pieces + stripe - 1) / stripe
+	step := stride(n)
+	e := &election{stripe: stripe, step: step, back: inverse(step, max(n, 1)), self: self, ranks: make([]standing, n)}
 	for s := range e.ranks {
 		e.ranks[s].own = score(self, s)
 	}
@@ -93,13 +96,12 @@ func (e *election) settle(uploads bool) {
 	if !uploads {
 		return
 	}
-	n := len(e.ranks)
-	s, step := 0, stride(n)
+	s, n := 0, len(e.ranks)
 	for range n {
 		if e.owns(s) {
 			e.mine = append(e.mine, int32(s))
 		}
-		s = (s + step) % n
+		s = (s + e.step) % n
 	}
 }
 
@@ -133,10 +135,7 @@ func (e *election) of(piece int) (rank uint8, owner uint32) {
 }
 
 // place is how many stripes are due before stripe s.
-func (e *election) place(s int) int {
-	n := len(e.ranks)
-	return s * inverse(stride(n), n) % n
-}
+func (e *election) place(s int) int { return s * e.back % len(e.ranks) }
 
 // score is a candidate's chance at a stripe: the highest owns it.
 func score(seed uint64, stripe int) uint32 {

@@ -161,3 +161,34 @@ func TestStealOverdue(t *testing.T) {
 		}
 	}
 }
+
+// TestEndgameWaitsForAnswers: at the end a request is not taken back from a peer while
+// its answer is on its way.
+func TestEndgameWaitsForAnswers(t *testing.T) {
+	const piece, pieces = 64 << 10, 64
+	for _, tt := range []struct {
+		age   time.Duration
+		moves int
+	}{{120 * time.Millisecond, 0}, {300 * time.Millisecond, 1}} {
+		p := NewPlan(Config{
+			Size: pieces * piece, PieceSize: piece, Have: manifest.NewBitfield(pieces), Seed: 1,
+			Rand: rand.New(rand.NewPCG(1, 2)),
+		})
+		for i := range pieces - 1 {
+			p.got(i)
+		}
+		const now = 500 * time.Millisecond
+		for id, rtt := range []time.Duration{80 * time.Millisecond, 15 * time.Millisecond} {
+			p.AddPeer(0, PeerID(id), PeerInfo{Seed: uint64(id) + 2, Uploads: true, RTT: rtt})
+			p.PeerHas(PeerID(id), pieces-1)
+			p.peer(PeerID(id)).rate.add(now, 100*piece)
+		}
+		p.peer(0).rate.add(now, -99*piece) // it is the slower one
+		p.askOf(now-tt.age, p.peer(0), pieces-1)
+		p.take()
+		p.endgame(now)
+		if got := asked(p.take()); len(got) != tt.moves {
+			t.Errorf("%v after it was asked for, the last piece is asked of %d others, want %d", tt.age, len(got), tt.moves)
+		}
+	}
+}

@@ -132,7 +132,10 @@ func (p *Plan) stepIn(now time.Duration) int {
 	}
 	found, last := -1, -1
 	for s := range e.ranks {
-		if i := p.absentIn(s); i >= 0 && e.place(s) > last && e.rank(s) == rankBackup && todo[e.standing(s).who] > p.cfg.MaxEdge {
+		if e.place(s) < last || todo[e.standing(s).who] <= p.cfg.MaxEdge || e.rank(s) != rankBackup {
+			continue
+		}
+		if i := p.absentIn(s); i >= 0 {
 			found, last = i, e.place(s)
 		}
 	}

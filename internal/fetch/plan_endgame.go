@@ -1,6 +1,9 @@
 package fetch
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// wasteShare is the part of the object that duplicates may cost.
@@ -20,8 +23,9 @@ func (p *Plan) endgame(now time.Duration) {
 		if q == nil || eta < min(lastWait, time.Duration(lastShare*float64(now))) {
 			return
 		}
-		begun := q.begun(i)
-		if begun && (p.filled(now) || eta < 2*time.Second && float64(p.wasted-p.corrupt) > wasteShare*float64(p.cfg.Size)+2*float64(p.cfg.PieceSize)) {
+		a := q.askFor(i)
+		begun := a.got > 0
+		if !begun && !a.due(now, q) || begun && (p.filled(now) || eta < 2*time.Second && float64(p.wasted-p.corrupt) > wasteShare*float64(p.cfg.Size)+2*float64(p.cfg.PieceSize)) {
 			return
 		}
 		better := p.fasterPeer(now, q, i, eta)
@@ -95,13 +99,9 @@ func (e *edgeState) brings(i int) bool {
 	return false
 }
 
-func (q *peer) begun(piece int) bool {
-	for _, a := range q.asks {
-		if a.piece == piece {
-			return a.got > 0
-		}
-	}
-	return false
+// askFor is the request of q for a piece, which there must be.
+func (q *peer) askFor(piece int) ask {
+	return q.asks[slices.IndexFunc(q.asks, func(a ask) bool { return a.piece == piece })]
 }
 
 func (p *Plan) fasterPeer(now time.Duration, than *peer, piece int, eta time.Duration) *peer {

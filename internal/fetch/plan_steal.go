@@ -62,8 +62,9 @@ func (p *Plan) waiting(now time.Duration, out []wait) []wait {
 		}
 		before, rate := int64(0), q.rate.rate(now)
 		for _, a := range q.asks {
+			begins := seconds(float64(before) / max(rate, 1))
 			before += p.pieceLen(a.piece) - a.got
-			if a.got == 0 && p.asked[a.piece] <= 1 && p.overdue(now, q, a) {
+			if a.got == 0 && p.asked[a.piece] <= 1 && p.overdue(now, q, a, begins) {
 				out = append(out, wait{q, a.piece, q.waits(now, a, before, rate)})
 			}
 		}
@@ -71,11 +72,15 @@ func (p *Plan) waiting(now time.Duration, out []wait) []wait {
 	return out
 }
 
-// overdue reports whether the answer to a request is late for a peer that has not
-// come to it. What is taken back sooner is on its way more often than not.
-func (p *Plan) overdue(now time.Duration, q *peer, a ask) bool {
-	return now-a.at >= stealAge+2*q.info.RTT && now-max(a.at, q.last) > p.answers.limit()
+// overdue reports whether the answer to a request is late for a peer that has not come
+// to it, or would be when those before it have come. What is taken back sooner is on
+// its way more often than not.
+func (p *Plan) overdue(now time.Duration, q *peer, a ask, before time.Duration) bool {
+	return a.due(now, q) && max(before, now-max(a.at, q.last)) > p.answers.limit()
 }
+
+// due reports whether a has been at q for so long that an answer might have come.
+func (a ask) due(now time.Duration, q *peer) bool { return now-a.at >= stealAge+2*q.info.RTT }
 
 // slowest returns the request that would be answered last, of those for pieces
 // that r holds.

@@ -10,10 +10,10 @@ import (
 // admits says whether n more bytes of r may be queued. A queue that lets in whoever
 // asks when there is room is that of those who have just been served: they ask
 // then. So those who were refused are expected back: as long as there are any, a
-// full queue grows by half for who of them has waited most, and nobody queues more
-// beside what it has. What is urgent need not have waited, for up to half of the
-// uplink. Where there are nearer ones the queue is full sooner, until one has waited
-// longer than they must, or the rotating slot is its own.
+// full queue grows by half for who of them has waited most. What is urgent need not
+// have waited, for up to half of the uplink. Where there are nearer ones the queue is
+// full sooner, until one has waited longer than they must, or the rotating slot is its
+// own.
 func (a *Allocator) admits(now time.Duration, r *Requester, n int64, urgent bool) bool {
 	room, nearest := a.room(), a.nearest(r)
 	queued, turns := float64(a.queued), len(a.waiting)+len(a.sending)
@@ -25,7 +25,7 @@ func (a *Allocator) admits(now time.Duration, r *Requester, n int64, urgent bool
 	free := queued < all || float64(turns) < float64(a.slots())*share || r == a.favoured
 	switch {
 	case len(r.queue) > 0:
-		return float64(r.queued+n) <= room && queued+float64(n) <= all && (free || !a.expects(now))
+		return float64(r.queued+n) <= room && queued+float64(n) <= all
 	case queued >= longQueue*all && turns >= a.slots():
 		return false
 	case free, urgent && a.hurries(now, n):
@@ -109,9 +109,10 @@ func (a *Allocator) waited(now time.Duration, r *Requester) float64 {
 	return weight * (now - r.refused).Seconds()
 }
 
-// refuse notes that r, of which nothing is queued, is to come back.
+// refuse notes that r, of which nothing is queued, is to come back: those who are
+// told the same do so at half to one and a half times that, so as not to come together.
 func (a *Allocator) refuse(now time.Duration, r *Requester, retry time.Duration) {
-	r.due = now + retry + backWithin
+	r.due = now + retry*3/2 + backWithin
 	if r.refused == 0 {
 		r.refused = max(now, 1)
 		a.refused = append(a.refused, r)

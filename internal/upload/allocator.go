@@ -87,6 +87,12 @@ func (a *Allocator) Ask(now time.Duration, r *Requester, q Request) (busy Busy, 
 	case q.Urgency == wire.UrgencyReader:
 		q.Urgency = wire.UrgencyNormal
 	}
+	a.enqueue(now, r, q)
+	return Busy{}, true
+}
+
+// enqueue puts a request behind those of r that are as urgent.
+func (a *Allocator) enqueue(now time.Duration, r *Requester, q Request) {
 	first := 0
 	if r.sending || len(r.queue) > 0 && r.queue[0].begun && rank(q.Urgency) > 0 {
 		first = 1
@@ -109,7 +115,6 @@ func (a *Allocator) Ask(now time.Duration, r *Requester, q Request) (busy Busy, 
 		r.since = now
 		a.enlist(&a.waiting, r)
 	}
-	return Busy{}, true
 }
 
 // Next gives a turn to the one who is next and returns it, or nil when nobody

@@ -76,9 +76,9 @@ const (
 	// Bounds of the weight by what a requester lacks against others.
 	leastNeed, mostNeed = 0.25, 2
 
-	// filmRate and filmBurst bound what is served to one requester as urgent:
-	// enough for any film, not enough to take an uplink from others. Bytes per
-	// second, and bytes.
+	// filmRate and filmBurst bound what is served to one requester as urgent, enough
+	// for any film, in bytes per second and bytes; all together have half of an uplink
+	// at most.
 	filmRate  = 25e6 / 8
 	filmBurst = 8 << 20
 )

@@ -23,6 +23,7 @@ type uplink struct {
 	// chunk is small against requests, so that all who are served get alike.
 	chunk int
 	id    uint32
+	rand  *rand.Rand
 	refused,
 	most int64 // bytes queued
 	sent map[*Requester]int64
@@ -31,7 +32,7 @@ type uplink struct {
 }
 
 func newUplink(cfg Config, rate float64) *uplink {
-	return &uplink{Allocator: New(cfg), rate: rate, chunk: 16 << 10, sent: map[*Requester]int64{}}
+	return &uplink{Allocator: New(cfg), rate: rate, chunk: 16 << 10, rand: rand.New(rand.NewPCG(1, 2)), sent: map[*Requester]int64{}}
 }
 
 // ask reports whether the request was taken.
@@ -92,7 +93,8 @@ func (u *uplink) run(until time.Duration, askers []*asker) {
 func (u *uplink) fill(a *asker) {
 	for u.now >= a.retry && len(a.r.queue) < a.depth {
 		if !u.ask(&a.r, a.q) {
-			a.retry = u.now + u.busy().Retry
+			retry := u.busy().Retry // as a client spreads it, and a round trip
+			a.retry = u.now + retry/2 + time.Duration(u.rand.Int64N(int64(retry))) + 50*time.Millisecond
 		}
 	}
 }
@@ -539,5 +541,26 @@ func BenchmarkRequest(b *testing.B) {
 	for b.Loop() {
 		u.ask(&rs[r.IntN(len(rs))], Request{Request: wire.Request{Length: 16 << 10}})
 		u.step()
+	}
+}
+
+// Whoever is refused keeps its place until the last moment at which a client comes
+// back: at one and a half times what it was told, since clients spread.
+func TestRefusedKeepTheirPlace(t *testing.T) {
+	const rate = 1.25e6
+	u := newUplink(Config{Rate: rate}, rate)
+	late := &asker{depth: 1}
+	others := make([]*asker, 60)
+	for i := range others {
+		others[i] = &asker{depth: 4}
+	}
+	u.run(10*time.Second, others)
+	for u.ask(&late.r, late.q) {
+		u.step()
+	}
+	since, back := late.r.refused, u.now+u.busy().Retry*3/2+100*time.Millisecond
+	u.run(back, others)
+	if u.expects(u.now); late.r.refused != since {
+		t.Errorf("refused at %v, it is not expected any more at %v", since, u.now)
 	}
 }
