@@ -81,7 +81,7 @@ func (c *calendar) sink(e event) {
 		if least >= len(c.heap) {
 			break
 		}
-		for k := least + 1; k < min(least+branches, len(c.heap)); k++ {
+		for k, end := least+1, min(least+branches, len(c.heap)); k < end; k++ {
 			if c.heap[k].before(&c.heap[least]) {
 				least = k
 			}
