@@ -14,6 +14,7 @@ const (
 	evRenew               // a: member
 	evLink                // a, b: members
 	evLeave               // a: member
+	evSated               // a: member
 	evOnline              // a: host
 	evOffline             // a: host
 	evWipe

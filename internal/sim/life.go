@@ -92,6 +92,8 @@ func (w *world) concern(e event) {
 		w.renew(e.a)
 	case evLeave:
 		w.leave(e.a)
+	case evSated:
+		w.sated(m)
 	case evLink:
 		if p := &w.members[e.b]; e.runB == p.runs {
 			w.connect(e.a, e.b)
@@ -273,6 +275,7 @@ func (w *world) finish(id int32) {
 	w.active--
 	w.tally.seeds++
 	w.cal.add(event{at: m.until, kind: evLeave, a: id, runA: anyRun})
+	w.cal.add(event{at: w.now + satedAfter, kind: evSated, a: id, runA: m.runs})
 	if m.joined {
 		w.control.join(w, id, 0)
 	}

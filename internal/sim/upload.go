@@ -92,6 +92,22 @@ func (w *world) newRequester(member int32, l *link) *requester {
 	return r
 }
 
+// satedAfter is how long after its last piece nothing that a member has asked for is
+// on its way any more.
+const satedAfter = 5 * time.Second
+
+// sated has those whom a seed has asked forget what they know of it as one that asks:
+// in a large world most links are to seeds.
+func (w *world) sated(m *member) {
+	for i := range m.links {
+		if l := &m.links[i]; l.peer >= 0 {
+			if far := &w.members[l.peer].links[l.back]; far.up != nil && far.up.Idle() {
+				far.up = nil
+			}
+		}
+	}
+}
+
 // stop ends a request that was cancelled; what was begun of a frame still arrives.
 func (w *world) stop(s *shard, m *member, l *link, piece int32) {
 	r := l.up

@@ -154,6 +154,10 @@ func (a *Allocator) Wake(now time.Duration) (at time.Duration, ok bool) {
 // Len is the number of requests that r has queued.
 func (r *Requester) Len() int { return len(r.queue) }
 
+// Idle reports whether the Allocator has nothing to do with r: it has nothing queued,
+// and is not expected back.
+func (r *Requester) Idle() bool { return len(r.queue) == 0 && r.refused == 0 }
+
 // Turn is the request that r is to be sent, with what is left of it, while r has
 // a turn.
 func (r *Requester) Turn() (q Request, ok bool) {
