@@ -71,7 +71,7 @@ const (
 	// hardly is the part of the mean that such a requester has had at most.
 	hardly = 0.2
 	// soonWeight is what it counts when it asks to be let in, of what the nearest do.
-	soonWeight = 0.8
+	soonWeight = 0.6
 
 	// Bounds of the weight by what a requester lacks against others.
 	leastNeed, mostNeed = 0.25, 2
@@ -86,7 +86,7 @@ const (
 // nearWeights are by how near a requester is. Where uplinks are scarce queues are
 // always full, and who may queue decides more than whose turn it is: it goes by the
 // same measure, so that bytes stay near where they cost least.
-var nearWeights = [wire.Nearest + 1]float64{0: 1, wire.NearCountry: 2, wire.NearAS: 3, wire.NearNet: 3, wire.Nearest: 3}
+var nearWeights = [wire.Nearest + 1]float64{0: 1, wire.NearCountry: 1.5, wire.NearAS: 5, wire.NearNet: 5, wire.Nearest: 5}
 
 // Config is what an Allocator goes by.
 type Config struct {
