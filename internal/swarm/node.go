@@ -139,7 +139,8 @@ func (n *Node) serve(conn Conn) {
 	}
 	n.mu.Unlock()
 	l.detachAll(err)
-	if errors.Is(err, errProtocol) {
+	var told *misconduct // by Peer.Drop, with a better reason
+	if errors.Is(err, errProtocol) && !errors.As(err, &told) {
 		n.log.Warn("peer dropped", "peer", l.key.Short(), "reason", "protocol", "error", err)
 		n.ban(l.key, "protocol")
 		return
