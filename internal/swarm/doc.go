@@ -71,6 +71,7 @@ type Handler interface {
 // Reasons why links end.
 var (
 	errProtocol = errors.New("peer broke the protocol")
+	errDeaf     = errors.New("peer does not read")
 	errReplaced = errors.New("replaced by a newer link")
 	errLeft     = errors.New("left the swarm")
 	errBye      = errors.New("peer said goodbye")

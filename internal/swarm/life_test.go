@@ -139,7 +139,8 @@ func TestIdleLinkEnds(t *testing.T) {
 	})
 }
 
-// TestFloodOfAnswers asks for answers and does not read them.
+// TestFloodOfAnswers asks for answers and does not read them. The link ends; but it
+// may be the line that is to blame, so nobody is banned.
 func TestFloodOfAnswers(t *testing.T) {
 	run(t, func(t *testing.T, ctx context.Context) {
 		b := newBed(t, 1<<20, 0)
@@ -158,6 +159,11 @@ func TestFloodOfAnswers(t *testing.T) {
 		synctest.Wait()
 		if seed.Links() != 0 {
 			t.Error("link is still there")
+		}
+		seed.mu.Lock()
+		defer seed.mu.Unlock()
+		if len(seed.banned) > 0 || Misconduct(errDeaf) != "" {
+			t.Errorf("banned for not reading: %v", seed.banned)
 		}
 	})
 }

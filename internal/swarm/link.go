@@ -190,12 +190,12 @@ func (l *link) signal() {
 	}
 }
 
-// send queues a frame, unless so much waits that the peer cannot be reading. The
-// caller holds the mutex.
+// send queues a frame, unless so much waits that the peer cannot be reading, which a
+// bad line may be the reason for. The caller holds the mutex.
 func (l *link) send(f wire.Frame) {
 	if len(l.control) > maxControl {
 		if l.err == nil {
-			l.err = fmt.Errorf("%w: does not read", errProtocol)
+			l.err = errDeaf
 		}
 		return
 	}
