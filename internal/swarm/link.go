@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,11 +46,9 @@ type link struct {
 	peers    map[uint16]*Peer            // by their channel
 	opened   map[manifest.ObjectID]*mine // swarms opened by this side
 	offered  map[uint16]*wire.Open       // swarms opened by the other side
-	requests map[uint32]*request
-	late     map[uint32]*Peer // of whom requests were made that are cancelled
-	channels uint16           // last channel used
-	lastID   uint32           // last request id used
+	channels uint16                      // last channel used
 	ended    bool
+	asked
 	// refused is how many requests of the other side were refused as busy until
 	// busyUntil, when it may repeat the first of them.
 	refused   int
@@ -78,7 +75,8 @@ func newLink(n *Node, conn Conn) *link {
 		node: n, conn: conn, key: conn.Peer(), r: bufio.NewReaderSize(conn, 64<<10),
 		wake: make(chan struct{}, 1), calls: make(lock, 1),
 		peers: map[uint16]*Peer{}, opened: map[manifest.ObjectID]*mine{},
-		offered: map[uint16]*wire.Open{}, requests: map[uint32]*request{},
+		offered: map[uint16]*wire.Open{},
+		asked:   asked{requests: map[uint32]*request{}, late: map[uint32]*request{}},
 	}
 	l.asks.Owner = l
 	return l
@@ -334,8 +332,7 @@ func (l *link) drop(p *Peer) bool {
 	if m := l.opened[p.swarm.m.Object]; m != nil && m.peer == p {
 		m.peer = nil
 	}
-	maps.DeleteFunc(l.requests, func(_ uint32, r *request) bool { return r.peer == p })
-	maps.DeleteFunc(l.late, func(_ uint32, o *Peer) bool { return o == p })
+	l.forgetAll(p)
 	match := func(q *upload.Request) bool { return q.Channel == p.theirs }
 	if len(l.peers) == 0 {
 		match = nil // nor is the link expected to ask again

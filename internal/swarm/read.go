@@ -60,54 +60,42 @@ func (l *link) piece(ctx context.Context, n int) error {
 		return err
 	}
 	id, begin := wire.ParsePieceFixed(fixed)
-	l.mu.Lock()
-	r := l.requests[id]
-	known := id != 0 && id <= l.lastID
-	l.mu.Unlock()
-	if r == nil {
-		if !known {
-			return fmt.Errorf("%w: data nobody asked for", errProtocol)
-		}
-		return l.discard(id, n)
+	buf, err := l.due(id, int(begin), n)
+	switch {
+	case err != nil:
+		return err
+	case buf == nil:
+		_, err = l.r.Discard(n)
+	default:
+		_, err = io.ReadFull(l.r, buf[begin:int(begin)+n])
 	}
-	size := int(r.peer.swarm.m.Manifest.PieceLen(r.piece))
-	if int(begin) != r.got || r.got+n > size {
-		return fmt.Errorf("%w: bytes %d+%d of piece %d where %d were due", errProtocol, begin, n, r.piece, r.got)
-	}
-	if r.buf == nil {
-		r.buf = getBuffer(size)
-	}
-	if _, err := io.ReadFull(l.r, r.buf[begin:int(begin)+n]); err != nil {
+	if err != nil {
 		return err
 	}
-	r.got += n
-	r.peer.active.Store(time.Now().UnixNano())
-	l.received(r, n, size)
+	l.received(id, n, buf)
 	return nil
 }
 
-// received delivers what has come of a request, unless it was cancelled.
-func (l *link) received(r *request, n, size int) {
+// received delivers n bytes of a request. They are late where it was cancelled, be
+// it while they were read.
+func (l *link) received(id uint32, n int, buf []byte) {
 	l.calls.Lock()
 	defer l.calls.Unlock()
-	l.mu.Lock()
-	live, late := l.requests[r.id] == r, l.late[r.id]
-	if live && r.got == size {
-		delete(l.requests, r.id)
-	}
-	l.mu.Unlock()
-	h := r.peer.swarm.m.Handler
-	switch {
-	case live:
-		h.PeerBytes(r.peer, r.piece, n)
-	case late == r.peer:
-		h.PeerLate(r.peer, n)
-	}
-	if r.got == size {
+	r, live, whole := l.arrived(id, n)
+	if r != nil {
+		r.peer.active.Store(time.Now().UnixNano())
+		h := r.peer.swarm.m.Handler
 		if live {
-			h.PeerPiece(r.peer, r.piece, r.buf)
+			h.PeerBytes(r.peer, r.piece, n)
+		} else {
+			h.PeerLate(r.peer, n)
 		}
-		putBuffer(r.buf)
+		if live && whole {
+			h.PeerPiece(r.peer, r.piece, buf)
+		}
+	}
+	if buf != nil && (whole || !live) {
+		putBuffer(buf)
 	}
 }
 
@@ -240,8 +228,7 @@ func (l *link) has(p *Peer, pieces []int) {
 
 func (l *link) onReject(f *wire.Reject) {
 	l.mu.Lock()
-	r := l.requests[f.ID]
-	delete(l.requests, f.ID)
+	r := l.rejected(f.ID)
 	if r != nil && f.Reason == wire.RejectMissing && r.peer.have.Has(r.piece) {
 		r.peer.have.Clear(r.piece)
 		r.peer.held--

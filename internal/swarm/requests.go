@@ -1,13 +1,14 @@
 package swarm
 
 import (
+	"fmt"
 	"maps"
 
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
-// maxLate is how many requests back a cancelled one is remembered: data that comes
-// still is then on its way already, so it is of one of the last.
+// maxLate is how many requests back a cancelled one is remembered by itself: data
+// that comes still is then on its way already, so it is mostly of one of the last.
 const maxLate = 4 * wire.MaxRequests
 
 // request is one that this side has made.
@@ -15,8 +16,20 @@ type request struct {
 	id    uint32
 	peer  *Peer
 	piece int
-	buf   []byte // nil before the first byte
-	got   int
+	got   int    // written by the reader, under the mutex
+	buf   []byte // the reader's; nil before the first byte
+}
+
+func (r *request) size() int { return int(r.peer.swarm.m.Manifest.PieceLen(r.piece)) }
+
+// asked is what this side has asked of the other, under the mutex of the link.
+// Whoever takes data for what it does not wait for any more must know how much can
+// honestly come: there is no answer to CANCEL, but only what was asked for once.
+type asked struct {
+	requests map[uint32]*request
+	late     map[uint32]*request // cancelled ones of which bytes may be on their way
+	stray    int64               // bytes that may come of others that were cancelled
+	lastID   uint32
 }
 
 func (l *link) request(p *Peer, piece int, u wire.Urgency) {
@@ -26,11 +39,9 @@ func (l *link) request(p *Peer, piece int, u wire.Urgency) {
 		return // PeerClose is on its way
 	}
 	l.lastID++
-	l.requests[l.lastID] = &request{id: l.lastID, peer: p, piece: piece}
-	l.send(&wire.Request{
-		Channel: p.mine, ID: l.lastID, Piece: uint32(piece),
-		Length: uint32(p.swarm.m.Manifest.PieceLen(piece)), Urgency: u,
-	})
+	r := &request{id: l.lastID, peer: p, piece: piece}
+	l.requests[r.id] = r
+	l.send(&wire.Request{Channel: p.mine, ID: r.id, Piece: uint32(piece), Length: uint32(r.size()), Urgency: u})
 }
 
 func (l *link) cancel(p *Peer, piece int) {
@@ -39,37 +50,94 @@ func (l *link) cancel(p *Peer, piece int) {
 	for id, r := range l.requests {
 		if r.peer == p && r.piece == piece {
 			delete(l.requests, id)
-			l.tardy(id, p)
+			l.expectLate(r)
 			l.send(&wire.Cancel{ID: id})
 			return
 		}
 	}
 }
 
-// tardy remembers whom a cancelled request was made of, so that what comes of it
-// still is counted. The caller holds the mutex.
-func (l *link) tardy(id uint32, p *Peer) {
-	if len(l.late) >= maxLate {
-		maps.DeleteFunc(l.late, func(o uint32, _ *Peer) bool { return o+maxLate < l.lastID })
+// expectLate remembers a request that is cancelled, without its buffer: the reader
+// may be writing into it.
+func (a *asked) expectLate(r *request) {
+	if len(a.late) >= maxLate {
+		maps.DeleteFunc(a.late, func(id uint32, o *request) bool {
+			old := id+maxLate < a.lastID
+			if old {
+				a.forget(o)
+			}
+			return old
+		})
 	}
-	if l.late == nil {
-		l.late = map[uint32]*Peer{}
-	}
-	l.late[id] = p
+	a.late[r.id] = &request{id: r.id, peer: r.peer, piece: r.piece, got: r.got}
 }
 
-// discard reads n bytes of a cancelled request past.
-func (l *link) discard(id uint32, n int) error {
-	if _, err := l.r.Discard(n); err != nil {
-		return err
+// forget has what may still come of r count for nobody.
+func (a *asked) forget(r *request) { a.stray += int64(r.size() - r.got) }
+
+// forgetAll forgets what was asked of p.
+func (a *asked) forgetAll(p *Peer) {
+	of := func(_ uint32, r *request) bool {
+		if r.peer == p {
+			a.forget(r)
+		}
+		return r.peer == p
 	}
-	l.calls.Lock()
-	defer l.calls.Unlock()
+	maps.DeleteFunc(a.requests, of)
+	maps.DeleteFunc(a.late, of)
+}
+
+// find returns the request of that id, and whether it is outstanding; nil for one
+// that was answered or forgotten, and for one that was never made.
+func (a *asked) find(id uint32) (r *request, live bool) {
+	if r, live = a.requests[id]; live {
+		return r, true
+	}
+	return a.late[id], false
+}
+
+// due returns the buffer for n bytes from begin on of a request, nil where they are
+// of no use any more. That they are neither asked for nor ever were is an error.
+func (l *link) due(id uint32, begin, n int) ([]byte, error) {
 	l.mu.Lock()
-	p := l.late[id]
+	r, live := l.find(id)
+	known := r != nil || id <= l.lastID && int64(n) <= l.stray
 	l.mu.Unlock()
-	if p != nil {
-		p.swarm.m.Handler.PeerLate(p, n)
+	switch {
+	case !known:
+		return nil, fmt.Errorf("%w: data nobody asked for", errProtocol)
+	case r == nil:
+		return nil, nil
+	case begin != r.got || r.got+n > r.size():
+		return nil, fmt.Errorf("%w: bytes %d+%d of piece %d where %d were due", errProtocol, begin, n, r.piece, r.got)
+	case live && r.buf == nil:
+		r.buf = getBuffer(r.size())
 	}
-	return nil
+	return r.buf, nil
+}
+
+// arrived counts n bytes that were due. It returns their request, whether it is
+// outstanding and whether it is whole now; nil for one that is forgotten.
+func (l *link) arrived(id uint32, n int) (r *request, live, whole bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r, live = l.find(id); r == nil {
+		l.stray -= int64(n)
+		return nil, false, false
+	}
+	r.got += n
+	if whole = r.got == r.size(); whole {
+		delete(l.requests, id)
+		delete(l.late, id)
+	}
+	return r, live, whole
+}
+
+// rejected takes a request that was rejected off; nil where it is not outstanding.
+// No data of it follow.
+func (a *asked) rejected(id uint32) *request {
+	r := a.requests[id]
+	delete(a.requests, id)
+	delete(a.late, id)
+	return r
 }
