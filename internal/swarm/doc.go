@@ -7,7 +7,8 @@
 //
 // Every link has two goroutines. The reader parses frames and delivers them; the
 // writer sends control frames first and then, in turns that [uploads] hands out,
-// the pieces that were asked for. State of a link is under its mutex; no handler
+// the pieces that were asked for. Two more do little: one ends a link that is idle, one
+// tells handlers of requests that were too many for the link. State of a link is under its mutex; no handler
 // is called while one is held. Mutexes are taken in the order node, swarm or link.
 package swarm
 
@@ -63,6 +64,7 @@ type Handler interface {
 	// only until it returns.
 	PeerPiece(p *Peer, piece int, data []byte)
 	// PeerReject: p does not serve the piece; missing says that it does not have it.
+	// It is busy, too, when all swarms together ask too much of it.
 	PeerReject(p *Peer, piece int, missing bool, retry time.Duration)
 	// PeerClose: p has left. It is the last call for p.
 	PeerClose(p *Peer, err error)

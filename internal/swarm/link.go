@@ -76,7 +76,7 @@ func newLink(n *Node, conn Conn) *link {
 		wake: make(chan struct{}, 1), calls: make(lock, 1),
 		peers: map[uint16]*Peer{}, opened: map[manifest.ObjectID]*mine{},
 		offered: map[uint16]*wire.Open{},
-		asked:   asked{requests: map[uint32]*request{}, late: map[uint32]*request{}},
+		asked:   newAsked(),
 	}
 	l.asks.Owner = l
 	return l
@@ -135,6 +135,7 @@ func (l *link) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.readLoop(ctx) })
 	g.Go(func() error { return l.writeLoop(ctx) })
+	g.Go(func() error { l.refuseLoop(ctx); return nil })
 	g.Go(func() error {
 		l.watch(ctx)
 		_ = l.conn.SetReadDeadline(time.Now()) // wakes the reader

@@ -227,8 +227,13 @@ func (l *link) has(p *Peer, pieces []int) {
 }
 
 func (l *link) onReject(f *wire.Reject) {
+	retry := time.Duration(f.Retry) * time.Millisecond
+	var busy time.Duration
+	if f.Reason == wire.RejectBusy {
+		busy = retry
+	}
 	l.mu.Lock()
-	r := l.rejected(f.ID)
+	r := l.rejected(f.ID, busy)
 	if r != nil && f.Reason == wire.RejectMissing && r.peer.have.Has(r.piece) {
 		r.peer.have.Clear(r.piece)
 		r.peer.held--
@@ -236,7 +241,6 @@ func (l *link) onReject(f *wire.Reject) {
 	}
 	l.mu.Unlock()
 	if r != nil {
-		retry := time.Duration(f.Retry) * time.Millisecond
 		r.peer.swarm.m.Handler.PeerReject(r.peer, r.piece, f.Reason == wire.RejectMissing, retry)
 	}
 }

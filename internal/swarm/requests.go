@@ -3,6 +3,7 @@ package swarm
 import (
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
@@ -30,6 +31,14 @@ type asked struct {
 	late     map[uint32]*request // cancelled ones of which bytes may be on their way
 	stray    int64               // bytes that may come of others that were cancelled
 	lastID   uint32
+	refusals
+}
+
+func newAsked() asked {
+	return asked{
+		requests: map[uint32]*request{}, late: map[uint32]*request{},
+		refusals: refusals{keeping: make(chan struct{}, 1)},
+	}
 }
 
 func (l *link) request(p *Peer, piece int, u wire.Urgency) {
@@ -37,6 +46,10 @@ func (l *link) request(p *Peer, piece int, u wire.Urgency) {
 	defer l.mu.Unlock()
 	if l.peers[p.theirs] != p {
 		return // PeerClose is on its way
+	}
+	if l.full(time.Now(), len(l.requests)) {
+		l.keep(p, piece)
+		return
 	}
 	l.lastID++
 	r := &request{id: l.lastID, peer: p, piece: piece}
@@ -47,10 +60,12 @@ func (l *link) request(p *Peer, piece int, u wire.Urgency) {
 func (l *link) cancel(p *Peer, piece int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.unkeep(p, piece)
 	for id, r := range l.requests {
 		if r.peer == p && r.piece == piece {
 			delete(l.requests, id)
 			l.expectLate(r)
+			l.doubt(r)
 			l.send(&wire.Cancel{ID: id})
 			return
 		}
@@ -83,8 +98,21 @@ func (a *asked) forgetAll(p *Peer) {
 		}
 		return r.peer == p
 	}
+	for _, r := range a.requests {
+		if r.peer == p {
+			a.doubt(r)
+		}
+	}
 	maps.DeleteFunc(a.requests, of)
 	maps.DeleteFunc(a.late, of)
+	a.unkeep(p, -1)
+}
+
+// doubt counts a request that is withdrawn if it may have been refused already.
+func (a *asked) doubt(r *request) {
+	if r.got == 0 {
+		a.count(unsure)
+	}
 }
 
 // find returns the request of that id, and whether it is outstanding; nil for one
@@ -134,8 +162,11 @@ func (l *link) arrived(id uint32, n int) (r *request, live, whole bool) {
 }
 
 // rejected takes a request that was rejected off; nil where it is not outstanding.
-// No data of it follow.
-func (a *asked) rejected(id uint32) *request {
+// No data of it follow. For as long as it must not be repeated it counts all the same.
+func (a *asked) rejected(id uint32, busy time.Duration) *request {
+	if r, _ := a.find(id); r != nil && busy > 0 {
+		a.count(busy)
+	}
 	r := a.requests[id]
 	delete(a.requests, id)
 	delete(a.late, id)
