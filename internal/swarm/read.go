@@ -265,27 +265,40 @@ func (l *link) onRequest(f *wire.Request) error {
 	return nil
 }
 
-// queue has a request wait for its turn. Those that are refused count as
-// outstanding until the other side may repeat the first of them. The caller holds the mutex.
+// queue has a request wait for its turn, or refuses it. The caller holds the mutex.
 func (l *link) queue(p *Peer, f *wire.Request) error {
 	busy, ok, queued := l.node.uploads.ask(l, upload.Request{Request: *f, Rare: p.swarm.rare(int(f.Piece)), Left: p.left()})
-	now := time.Now()
-	if now.After(l.busyUntil) { // or those of several swarms would add up for ever
-		l.refused = 0
-	}
 	if !ok {
-		if l.refused++; l.refused == 1 {
-			l.busyUntil = now.Add(busy.Retry)
-		}
+		l.refusedOne(time.Now(), busy.Retry)
 		l.send(&wire.Reject{
 			ID: f.ID, Reason: wire.RejectBusy,
 			Retry: uint32(busy.Retry.Milliseconds()), Uplink: uint32(min(busy.Rate*8/1000, math.MaxUint32)),
 		})
 	}
-	if queued+l.refused > wire.MaxRequests {
+	if queued+l.refusedNow(time.Now()) > wire.MaxRequests {
 		return fmt.Errorf("%w: more than %d requests outstanding", errProtocol, wire.MaxRequests)
 	}
 	return nil
+}
+
+// refusedNow is how many requests of the other side count as outstanding although
+// they were refused. All are forgotten when the first of them may be repeated: who is
+// told to wait long, and then, in other swarms, to wait less, repeats the latter often,
+// and must not have them add up. The caller holds the mutex.
+func (l *link) refusedNow(now time.Time) int {
+	if !now.Before(l.busyUntil) {
+		l.refused = 0
+	}
+	return l.refused
+}
+
+// refusedOne counts one that may be repeated after retry. The caller holds the mutex.
+func (l *link) refusedOne(now time.Time, retry time.Duration) {
+	until := now.Add(retry)
+	if l.refusedNow(now) == 0 || until.Before(l.busyUntil) {
+		l.busyUntil = until
+	}
+	l.refused++
 }
 
 func (l *link) onCancel(f *wire.Cancel) {

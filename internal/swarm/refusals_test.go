@@ -129,3 +129,22 @@ func TestRequestsThatAreTooMuch(t *testing.T) {
 		}
 	})
 }
+
+// TestRefusedTwiceInAWhile: one who was told to wait long for one request and little
+// for others has few outstanding, however often he repeats the latter.
+func TestRefusedTwiceInAWhile(t *testing.T) {
+	l, now := &link{}, time.Now()
+	l.refusedOne(now, 4*time.Second)
+	for range 39 {
+		for range 20 {
+			l.refusedOne(now, 100*time.Millisecond)
+		}
+		if n := l.refusedNow(now); n > 21 {
+			t.Fatalf("%d count as outstanding, of 21 that are", n)
+		}
+		now = now.Add(100 * time.Millisecond)
+	}
+	if n := l.refusedNow(now); n != 0 {
+		t.Errorf("%d count as outstanding that may be repeated", n)
+	}
+}
