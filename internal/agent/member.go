@@ -236,11 +236,15 @@ func (h handler) PeerReject(p *swarm.Peer, piece int, missing bool, retry time.D
 	h.m.fetch.PeerReject(p, piece, missing, retry)
 }
 
-// PeerClose has control hear of a peer that was banned, unless it just was silent:
-// it may have a bad line.
+// PeerClose has control hear of a peer that did wrong.
 func (h handler) PeerClose(p *swarm.Peer, err error) {
 	h.m.fetch.PeerClose(p)
-	if reason := swarm.Misconduct(err); reason != "" && reason != fetch.DropStall && h.m.control != nil {
+	if reason := swarm.Misconduct(err); blamable(reason) && h.m.control != nil {
 		h.m.control.s.Blame(wire.Blame{Object: h.m.object(), Peer: p.Key(), Reason: reason})
 	}
 }
+
+// blamable reports whether control is to hear of a peer that was banned. What has an
+// innocent cause too is this client's own business: one that was silent may have a bad
+// line, and the owner of a file may have changed it after its pieces were announced.
+func blamable(reason string) bool { return reason == fetch.DropCorrupt || reason == swarm.BrokeProtocol }

@@ -141,8 +141,8 @@ func (n *Node) serve(conn Conn) {
 	l.detachAll(err)
 	var told *misconduct // by Peer.Drop, with a better reason
 	if errors.Is(err, errProtocol) && !errors.As(err, &told) {
-		n.log.Warn("peer dropped", "peer", l.key.Short(), "reason", "protocol", "error", err)
-		n.ban(l.key, "protocol")
+		n.log.Warn("peer dropped", "peer", l.key.Short(), "reason", BrokeProtocol, "error", err)
+		n.ban(l.key, BrokeProtocol)
 		return
 	}
 	n.log.Debug("link ended", "peer", l.key.Short(), "error", err)

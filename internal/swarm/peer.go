@@ -77,8 +77,11 @@ type misconduct struct{ reason string }
 func (m *misconduct) Error() string { return errProtocol.Error() + ": " + m.reason }
 func (m *misconduct) Unwrap() error { return errProtocol }
 
+// BrokeProtocol is the misconduct of a peer that nobody has dropped.
+const BrokeProtocol = "protocol"
+
 // Misconduct is what a peer did to be banned, by the error that
-// [Handler].PeerClose is given: the reason of [Peer.Drop], or "protocol"; "" where
+// [Handler].PeerClose is given: the reason of [Peer.Drop], or BrokeProtocol; "" where
 // it was not.
 func Misconduct(err error) string {
 	var m *misconduct
@@ -86,7 +89,7 @@ func Misconduct(err error) string {
 	case errors.As(err, &m):
 		return m.reason
 	case errors.Is(err, errProtocol):
-		return "protocol"
+		return BrokeProtocol
 	}
 	return ""
 }
