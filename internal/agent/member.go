@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/binary"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,11 +38,13 @@ type member struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	stale   chan struct{} // the grant was refused
+	changed chan struct{} // the file is not the object any more
 	seeking context.CancelFunc
+	left    sync.Once
 }
 
 func newMember(d *Download, b *bootstrapped, file *store.File) *member {
-	return &member{d: d, b: b, file: file, stale: make(chan struct{}, 1)}
+	return &member{d: d, b: b, file: file, stale: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
 }
 
 func (m *member) object() manifest.ObjectID { return m.b.signed.Object }
@@ -68,7 +71,7 @@ func (m *member) join() error {
 		m.control = m.d.e.control(m.b.doc.Control[0], m.b.p2p)
 	}
 	m.swarm, err = m.b.p2p.node.Join(swarm.Membership{
-		Object: m.object(), Manifest: m.b.signed.Manifest, Source: m.file,
+		Object: m.object(), Manifest: m.b.signed.Manifest, Source: shared{m},
 		Grant: func() string { return *m.grant.Load() }, Trusted: m.b.doc.Keys.Public(),
 		Uploads: m.d.e.cfg.Upload, Handler: handler{m},
 	})
@@ -84,6 +87,7 @@ func (m *member) join() error {
 	seeking, m.seeking = context.WithCancel(m.ctx)
 	m.d.e.group.Go(func() error { m.seek(seeking); return nil })
 	m.d.e.group.Go(func() error { m.renew(m.ctx); return nil })
+	m.d.e.group.Go(func() error { m.watch(); return nil })
 	return nil
 }
 
@@ -193,16 +197,18 @@ func (m *member) complete(r Result) {
 	m.control.s.Report(report)
 }
 
-// leave quits the swarm.
+// leave quits the swarm, once: somebody else here may be a member then.
 func (m *member) leave() {
 	if m.swarm == nil {
 		return
 	}
-	m.cancel()
-	if m.control != nil {
-		m.control.leave(m.object())
-	}
-	m.swarm.Leave()
+	m.left.Do(func() {
+		m.cancel()
+		if m.control != nil {
+			m.control.leave(m.object())
+		}
+		m.swarm.Leave()
+	})
 }
 
 func (m *member) announce(piece int) {
@@ -247,4 +253,6 @@ func (h handler) PeerClose(p *swarm.Peer, err error) {
 // blamable reports whether control is to hear of a peer that was banned. What has an
 // innocent cause too is this client's own business: one that was silent may have a bad
 // line, and the owner of a file may have changed it after its pieces were announced.
-func blamable(reason string) bool { return reason == fetch.DropCorrupt || reason == swarm.BrokeProtocol }
+func blamable(reason string) bool {
+	return reason == fetch.DropCorrupt || reason == swarm.BrokeProtocol
+}
