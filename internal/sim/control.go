@@ -288,7 +288,7 @@ func (c *controlPlane) leave(w *world, id int32) {
 func (c *controlPlane) blame(w *world, d drop) {
 	by, of := w.members[d.by].host, w.members[d.peer].host
 	w.banned[[2]int32{by, of}] = true
-	if _, away := w.away(); away || d.reason == fetch.DropStall { // it may just have a bad line
+	if _, away := w.away(); away || d.reason != fetch.DropCorrupt { // a bad line, or pieces that are gone, may be no fault
 		return
 	}
 	if c.blamed[of] == nil {
