@@ -343,7 +343,7 @@ func TestLoss(t *testing.T) {
 	for tries := 1; ; tries++ {
 		if _, err := client.Run(ctx, "ping", once...); err == nil {
 			break
-		} else if tries == 100 { // with ARP lost as well, one in ten succeeds
+		} else if tries == 100 { // ARP is lost as well
 			t.Fatalf("no answer in %d tries: %v", tries, err)
 		}
 	}
