@@ -20,14 +20,18 @@ func (p *Plan) fair(now time.Duration) float64 {
 // sendsTime is how long after its last byte a peer counts as one that sends.
 const sendsTime = 500 * time.Millisecond
 
-// most is how many requests may run: more while there is time to make good, one
-// where that fills the downlink, is held back or takes its turn among many, and one
-// more where one is about to end.
+// most is how many requests may run: more while there is time to make good, but not
+// where many wait for the edge, one where that fills the downlink, is held back or
+// takes its turn among many, and one more where one is about to end.
 func (p *Plan) most(now time.Duration, alone bool) int {
 	n := p.cfg.MaxEdge
 	switch {
-	case p.elastic(now) && p.fromP2P.rate(now) > p.edge.rate.rate(now), p.contended(now), !math.IsInf(p.pacer.pace, 1):
+	case p.elastic(now) && p.fromP2P.rate(now) > p.edge.rate.rate(now), !math.IsInf(p.pacer.pace, 1):
 		n = 1
+	case p.contended(now):
+		if !p.short(now) {
+			n = 1
+		}
 	case p.short(now):
 		n += 2
 	}
