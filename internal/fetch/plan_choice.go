@@ -22,7 +22,7 @@ func (p *Plan) owned(now time.Duration) (first, count int) {
 		if due < len(e.ranks) && e.place(s) >= due {
 			break
 		}
-		if f, c := p.absentRun(s*e.stripe, min((s+1)*e.stripe, p.n)); c > 0 {
+		if f, c := p.absentRun(s); c > 0 {
 			return f, c
 		}
 	}
@@ -68,8 +68,10 @@ func (p *Plan) slowEdge(now time.Duration) bool {
 	return rate < slowRate
 }
 
-func (p *Plan) absentRun(from, to int) (first, count int) {
-	for i := from; i < to; i++ {
+// absentRun returns the first run of pieces of stripe s that no neighbour has and
+// nobody was asked for.
+func (p *Plan) absentRun(s int) (first, count int) {
+	for i := s * p.elect.stripe; i < min((s+1)*p.elect.stripe, p.n); i++ {
 		if !p.open(i) || p.avail[i] > 0 {
 			if count > 0 {
 				break
@@ -121,12 +123,12 @@ func (p *Plan) pickEdge(now time.Duration, free bool) int {
 // edge is what everybody waits for, helps those who are not. −1 where there is none.
 func (p *Plan) stepIn(now time.Duration) int {
 	e := p.elect
-	if e.duty.Of > 0 || !p.cfg.Uploads || !p.contended(now) || p.running(now) > 0 {
+	if e.duty.Of > 0 || !p.cfg.Uploads || p.running(now) > 0 || !p.contended(now) {
 		return -1
 	}
 	todo := make([]int, len(e.seeds)) // stripes, by owner
 	for s := range e.ranks {
-		if p.absentIn(s) >= 0 && !e.owns(s) {
+		if _, n := p.absentRun(s); n > 0 && !e.owns(s) {
 			todo[e.standing(s).who]++
 		}
 	}
@@ -135,22 +137,11 @@ func (p *Plan) stepIn(now time.Duration) int {
 		if e.place(s) < last || todo[e.standing(s).who] <= p.cfg.MaxEdge || e.rank(s) != rankBackup {
 			continue
 		}
-		if i := p.absentIn(s); i >= 0 {
+		if i, n := p.absentRun(s); n > 0 {
 			found, last = i, e.place(s)
 		}
 	}
 	return found
-}
-
-// absentIn returns the first piece of stripe s that can be asked for and that no
-// neighbour has, or −1.
-func (p *Plan) absentIn(s int) int {
-	for i := s * p.elect.stripe; i < min((s+1)*p.elect.stripe, p.n); i++ {
-		if p.open(i) && p.avail[i] == 0 {
-			return i
-		}
-	}
-	return -1
 }
 
 // timely reports whether a piece asked of the edge now comes before the download

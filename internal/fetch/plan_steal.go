@@ -16,9 +16,8 @@ const (
 )
 
 // steal moves requests whose answers are overdue to peers that would answer them much
-// sooner and have nothing else to do. A piece that few hold
-// is asked of them by everybody at once; by the time that they come to the last,
-// others hold it too.
+// sooner and have nothing else to do. A piece that few hold is asked of them by
+// everybody at once; by the time that they come to the last, others hold it too.
 func (p *Plan) steal(now time.Duration) {
 	if now < p.stealAt || p.cfg.Ablate.Patient {
 		return

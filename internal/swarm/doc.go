@@ -8,8 +8,9 @@
 // Every link has two goroutines. The reader parses frames and delivers them; the
 // writer sends control frames first and then, in turns that [uploads] hands out,
 // the pieces that were asked for. Two more do little: one ends a link that is idle, one
-// tells handlers of requests that were too many for the link. State of a link is under its mutex; no handler
-// is called while one is held. Mutexes are taken in the order node, swarm or link.
+// tells handlers of requests that were too many for the link. State of a link is under
+// its mutex; no handler is called while one is held. Mutexes are taken in the order
+// node, swarm or link.
 package swarm
 
 import (

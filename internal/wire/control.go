@@ -285,7 +285,7 @@ type Ack struct {
 type Blame struct {
 	Object manifest.ObjectID `json:"object"`
 	Peer   Key               `json:"peer"`
-	Reason string            `json:"reason"` // "corrupt", "liar", "protocol"
+	Reason string            `json:"reason"` // "corrupt", "protocol"
 }
 
 // Error is control's refusal of a message.
