@@ -117,15 +117,24 @@ func TestRequestsThatAreTooMuch(t *testing.T) {
 		if n := len(m.reject) - before; n != mostOut-20 {
 			t.Errorf("told of %d that did not, want %d", n, mostOut-20)
 		}
+		p.link.calls.Lock() // nobody is told meanwhile
 		before = len(m.reject)
 		for range 10 {
 			p.Request(2, wire.UrgencyNormal)
 		}
-		p.Cancel(2)
-		leech.swarm.Leave()
 		synctest.Wait()
-		if n := len(m.reject) - before; n > 1 { // one may be on its way
-			t.Errorf("told of %d that were withdrawn", n)
+		p.Cancel(2)
+		p.link.calls.Unlock()
+		if synctest.Wait(); len(m.reject) != before {
+			t.Errorf("told of %d that were withdrawn", len(m.reject)-before)
+		}
+		for range 10 {
+			p.Request(2, wire.UrgencyNormal)
+		}
+		leech.swarm.Leave()
+		before = len(m.reject)
+		if synctest.Wait(); len(m.reject) != before {
+			t.Errorf("told of %d after having left", len(m.reject)-before)
 		}
 	})
 }
