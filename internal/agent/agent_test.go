@@ -38,6 +38,9 @@ type site struct {
 	deaf    bool // does not know If-Range
 	chunked bool
 	hold    chan struct{} // the well-known document waits for it
+	empty   bool          // answers 416 to any range, as some do for what is empty
+	next    []byte        // another version from the second response on
+	asked   []string      // Range of each request
 	url     string
 }
 
@@ -70,6 +73,10 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	data, etag, cut := s.data, s.etag, s.cut
 	s.cut = 0
+	if s.next != nil {
+		s.data, s.etag = s.next, `"next"`
+	}
+	s.asked = append(s.asked, r.Header.Get("Range"))
 	s.mu.Unlock()
 	if etag != "" {
 		w.Header().Set("ETag", etag)
@@ -89,6 +96,10 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if s.whole {
 		r.Header.Del("Range")
+	}
+	if s.empty && r.Header.Get("Range") != "" {
+		w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		return
 	}
 	if cut > 0 {
 		w.Header().Set("Content-Length", fmt.Sprint(len(data)))

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,9 +26,9 @@ const (
 	hangWithin = 1500 * time.Millisecond
 )
 
-// fresh begins with an ordinary GET. Its bytes flow to the disk while the
-// manifest, the grant and the swarm are sought; when they are found in time, the
-// response goes on as one source among others.
+// fresh begins with a GET of the first bytes, and then of the rest. They flow to the
+// disk while the manifest, the grant and the swarm are sought; when they are found in
+// time, the response goes on as one source among others.
 func (d *Download) fresh(ctx context.Context) error {
 	if !d.e.cfg.NoP2P {
 		d.e.group.Go(func() error {
@@ -39,7 +38,7 @@ func (d *Download) fresh(ctx context.Context) error {
 	}
 	var began bool
 	var went error
-	resp, err := d.patiently(ctx, func() (*http.Response, error) { return d.once(ctx, d.newSource(), 0) }, func() bool {
+	resp, err := d.patiently(ctx, func() (*http.Response, error) { return d.first(ctx) }, func() bool {
 		began, went = d.without(ctx)
 		return began
 	})
@@ -86,7 +85,7 @@ func (d *Download) resume(ctx context.Context, r *store.Resumed) error {
 	if err != nil {
 		return err
 	}
-	if err = d.swarm(ctx, b, nil, 0); errors.Is(err, fetch.ErrCorruptEdge) {
+	if err = d.swarm(ctx, b, nil); errors.Is(err, fetch.ErrCorruptEdge) {
 		return changed("the edge sends other bytes than the partial file's manifest says")
 	}
 	return err
@@ -159,7 +158,7 @@ func (d *Download) restart(ctx context.Context, plain *store.Plain, resp *http.R
 
 // stream writes the response to the disk until it ends or the swarm is ready.
 func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, resp *http.Response) error {
-	b := newBody(ctx, resp.Body, d.e.down)
+	b := newOpening(ctx, src, resp, plain.Size())
 	d.mu.Lock()
 	d.plain, d.src = plain, src
 	d.mu.Unlock()
@@ -289,7 +288,7 @@ func (d *Download) broken(ctx context.Context, src *source, plain *store.Plain, 
 
 // promote goes on with the swarm, or ends when the manifest is refused. body is
 // the rest of the first response.
-func (d *Download) promote(ctx context.Context, b *bootstrapped, body io.ReadCloser) error {
+func (d *Download) promote(ctx context.Context, b *bootstrapped, body *opening) error {
 	if b.signed == nil {
 		return d.refuse(b.err, body)
 	}
@@ -299,15 +298,11 @@ func (d *Download) promote(ctx context.Context, b *bootstrapped, body io.ReadClo
 	p, err := plain.Promote(ctx, b.signed)
 	if err == nil && p.Bad > 0 {
 		d.e.log.Warn("first bytes do not match the manifest", "url", d.url.Redacted(), "pieces", p.Bad)
-		if body != nil {
-			body.Close() // the response is of another version, or damaged
-			body = nil
-		}
+		body.end() // the response is of another version, or damaged
+		body = nil
 	}
 	if err != nil {
-		if body != nil {
-			body.Close()
-		}
+		body.end()
 		return err
 	}
 	m := p.File.Manifest()
@@ -328,30 +323,17 @@ func (d *Download) promote(ctx context.Context, b *bootstrapped, body io.ReadClo
 	d.base.FromEdge = max(had-d.kept, 0)
 	d.plain, d.file = nil, p.File
 	d.mu.Unlock()
-	if body != nil {
-		body = &tailed{Reader: io.MultiReader(bytes.NewReader(p.Tail), body), Closer: body}
-	}
-	return d.swarm(ctx, b, body, at)
-}
-
-type tailed struct {
-	io.Reader
-	io.Closer
+	return d.swarm(ctx, b, body.stream(p.Tail, at, m.Size))
 }
 
 // swarm downloads what the file lacks from edge and peers together.
-func (d *Download) swarm(ctx context.Context, b *bootstrapped, body io.ReadCloser, at int64) error {
+func (d *Download) swarm(ctx context.Context, b *bootstrapped, stream *fetch.Stream) error {
 	d.mu.Lock()
 	file, src := d.file, d.src
 	d.mu.Unlock()
-	if file.Have().Full() {
-		if body != nil {
-			body.Close()
-		}
-	}
 	m := newMember(d, b, file)
 	f := fetch.NewDownload(fetch.Options{
-		Store: file, Edge: src, Stream: body, StreamAt: at, Seed: m.seed(), Uploads: d.e.cfg.Upload,
+		Store: file, Edge: src, Stream: stream, Seed: m.seed(), Uploads: d.e.cfg.Upload,
 		Window: d.window(), Announce: m.announce, Credit: m.credit, Corrupt: store.ErrCorrupt, Logger: d.e.log,
 		Patience: d.patience(), Class: d.req.Class, FinishBy: d.req.FinishBy,
 	})

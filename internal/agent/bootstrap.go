@@ -151,10 +151,8 @@ func (d *Download) rejoin(ctx context.Context, at *url.URL, s *manifest.Signed) 
 
 // refuse ends a download whose manifest does not hold. What has come stays
 // resumable and is shown to nobody.
-func (d *Download) refuse(why error, body io.Closer) error {
-	if body != nil {
-		_ = body.Close() // nobody reads it
-	}
+func (d *Download) refuse(why error, body *opening) error {
+	body.end() // nobody reads it
 	d.mu.Lock()
 	plain := d.plain
 	d.plain = nil

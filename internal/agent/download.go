@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -310,17 +311,21 @@ func (d *Download) attempt(ctx context.Context) error {
 // waits while the server is full.
 func (d *Download) open(ctx context.Context, src *source, off int64) (*http.Response, error) {
 	never := func() bool { return false }
-	return d.patiently(ctx, func() (*http.Response, error) { return d.once(ctx, src, off) }, never)
+	return d.patiently(ctx, func() (*http.Response, error) { return d.once(ctx, src, off, 0) }, never)
 }
 
-// once is open without the patience.
-func (d *Download) once(ctx context.Context, src *source, off int64) (*http.Response, error) {
+// once is open without the patience. It asks for most bytes at most, if that is not 0.
+func (d *Download) once(ctx context.Context, src *source, off, most int64) (*http.Response, error) {
 	req, err := src.request(traced(ctx), http.MethodGet)
 	if err != nil {
 		return nil, err
 	}
-	if off > 0 {
+	if most > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", off, off+most-1))
+	} else if off > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", off))
+	}
+	if off > 0 {
 		if v := src.validator(); v != "" {
 			req.Header.Set("If-Range", v)
 		}
@@ -329,7 +334,7 @@ func (d *Download) once(ctx context.Context, src *source, off int64) (*http.Resp
 	if err != nil {
 		return nil, classify(err)
 	}
-	if !isWhole(resp) && (off == 0 || resp.StatusCode != http.StatusPartialContent) {
+	if !isWhole(resp) && (off+most == 0 || resp.StatusCode != http.StatusPartialContent) {
 		defer resp.Body.Close()
 		return nil, newStatusError(resp)
 	}
@@ -341,8 +346,13 @@ func (d *Download) sourceOf(resp *http.Response) *source {
 	s := d.newSource()
 	s.answered, s.at, s.remote = resp.Header, resp.Request.URL, remoteOf(resp)
 	s.etag, s.mod, s.size = resp.Header.Get("ETag"), resp.Header.Get("Last-Modified"), resp.ContentLength
-	if _, size, ok := contentRange(resp.Header.Get("Content-Range")); ok {
+	if first, size, ok := contentRange(resp.Header.Get("Content-Range")); ok {
 		s.size = size
+		if first == 0 { // users are told of the object, not of this part of it
+			s.answered = resp.Header.Clone()
+			s.answered.Del("Content-Range")
+			s.answered.Set("Content-Length", strconv.FormatInt(size, 10))
+		}
 	}
 	return s
 }

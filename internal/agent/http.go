@@ -193,9 +193,6 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// end closes a body that is no longer wanted: what closing says is of no use.
-func (b *body) end() { _ = b.Close() }
-
 // Close implements io.Closer.
 func (b *body) Close() error {
 	b.timer.Stop()

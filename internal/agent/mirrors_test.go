@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -350,7 +351,7 @@ func TestFirstResponseHangs(t *testing.T) {
 	}
 	pass := forward(to)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/f" && r.Header.Get("Range") == "" {
+		if r.URL.Path == "/f" && r.Header.Get("Range") == fmt.Sprintf("bytes=0-%d", firstBytes-1) {
 			h, _ := http.NewRequestWithContext(r.Context(), http.MethodHead, to.String()+"/f", nil)
 			resp, err := http.DefaultClient.Do(h)
 			if err != nil {

@@ -111,7 +111,7 @@ func (d *Download) share(ctx context.Context) (*manifest.Signed, error) {
 	d.mu.Unlock()
 	// Pieces are hashed when a peer first asks for them: a file that was changed
 	// behind our back gives no wrong bytes.
-	return b.signed, d.swarm(ctx, b, nil, 0)
+	return b.signed, d.swarm(ctx, b, nil)
 }
 
 // shareLate shares an object that was whole before its manifest was found, and

@@ -57,6 +57,14 @@ func (s *source) request(ctx context.Context, method string) (*http.Request, err
 
 // Fetch returns n bytes of the object from off on, of this version or none.
 func (s *source) Fetch(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	b, err := s.fetch(ctx, off, n)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (s *source) fetch(ctx context.Context, off, n int64) (*body, error) {
 	req, err := s.request(ctx, http.MethodGet)
 	if err != nil {
 		return nil, err

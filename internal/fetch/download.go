@@ -52,10 +52,8 @@ type Peer interface {
 type Options struct {
 	Store Store
 	Edge  Edge
-	// Stream, if set, is the body of the ordinary GET that began the download,
-	// at byte StreamAt, which is the beginning of a piece.
-	Stream   io.ReadCloser
-	StreamAt int64
+	// Stream, if set, is the response that began the download.
+	Stream *Stream
 	// Patience is how long a download goes on without a byte while edges say when to
 	// come back (503 and Retry-After); the default is ten minutes.
 	Patience time.Duration
@@ -141,12 +139,13 @@ type Download struct {
 func NewDownload(o Options) *Download {
 	m := o.Store.Manifest()
 	o.Patience = cmp.Or(o.Patience, patience)
+	first, end := o.Stream.pieces(m)
 	d := &Download{
 		o: o, m: m, start: time.Now(),
 		events: make(chan func(time.Duration), 256), done: make(chan struct{}), placed: make(chan struct{}),
 		plan: NewPlan(Config{
 			Size: m.Size, PieceSize: m.PieceSize, Have: o.Store.Have(), Seed: o.Seed, Class: o.Class, FinishBy: o.FinishBy, Uploads: o.Uploads, Window: o.Window,
-			Streaming: o.Stream != nil, StreamAt: int(o.StreamAt / m.PieceSize),
+			StreamAt: first, StreamEnd: end,
 			Rand: rand.New(rand.NewPCG(rand.Uint64(), o.Seed)),
 		}),
 		ids: map[Peer]PeerID{}, peers: map[PeerID]Peer{}, edge: map[int]*edgeRun{}, senders: map[Peer]bool{},
@@ -163,9 +162,10 @@ func (d *Download) Run(ctx context.Context) error {
 	defer d.wg.Wait()
 	defer cancel()
 	defer close(d.done)
-	if d.o.Stream != nil {
-		at := int(d.o.StreamAt / d.m.PieceSize)
-		d.runEdge(ctx, AskEdge{First: at, Count: d.m.NumPieces() - at}, d.o.Stream)
+	if first, end := d.o.Stream.pieces(d.m); first < end {
+		d.runEdge(ctx, AskEdge{First: first, Count: end - first}, d.o.Stream.Body)
+	} else if d.o.Stream != nil {
+		_ = d.o.Stream.Body.Close() // it has nothing that is wanted
 	}
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()

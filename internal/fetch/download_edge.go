@@ -6,7 +6,28 @@ import (
 	"io"
 	"sync/atomic"
 	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
 )
+
+// Stream is a response that goes on as one source beside others: Body has the bytes
+// from offset At, the beginning of a piece, up to End.
+type Stream struct {
+	Body    io.ReadCloser
+	At, End int64
+}
+
+// pieces are those that the stream has whole, from first up to end.
+func (s *Stream) pieces(m *manifest.Manifest) (first, end int) {
+	if s == nil {
+		return 0, 0
+	}
+	first, end = int(s.At/m.PieceSize), int(s.End/m.PieceSize)
+	if s.End >= m.Size {
+		end = m.NumPieces()
+	}
+	return first, end
+}
 
 // edgeRun is one running request to an edge.
 type edgeRun struct {

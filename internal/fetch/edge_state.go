@@ -62,8 +62,11 @@ type edgeState struct {
 	nextID  int
 	pieces  [whys]int // brought, by why they were asked for
 	rate    *meter
-	full    float64 // rate that the edge alone would give, bytes per second
-	seenAt  time.Duration
+	// sooner is the bytes up to steadyFrom, which do not show the rate.
+	sooner     int64
+	steadyFrom time.Duration
+	full       float64 // rate that the edge alone would give, bytes per second
+	seenAt     time.Duration
 	// freeFrom is since when requests have run without pause and unpaced.
 	freeFrom time.Duration
 	// perReq is the rate of the last requests, each by itself, which counts until
@@ -76,6 +79,17 @@ type edgeState struct {
 
 func newEdgeState() edgeState {
 	return edgeState{nextID: 1, rate: newMeter(2*time.Second, 20), servers: []*server{newServer(0, EdgeInfo{})}}
+}
+
+// add takes in n bytes.
+func (e *edgeState) add(now time.Duration, n int64) {
+	if e.rate.total == 0 {
+		e.steadyFrom = now + bufferTime
+	}
+	e.rate.add(now, n)
+	if now <= e.steadyFrom {
+		e.sooner = e.rate.total
+	}
 }
 
 func (e *edgeState) open(r edgeReq) {
@@ -108,6 +122,19 @@ func (r *edgeReq) rate() float64 {
 	}
 	return math.Inf(1)
 }
+
+// shows is the rate since the beginning, in bytes per second, without what came at
+// once: that was waiting, or let through by a link that had been idle.
+func (e *edgeState) shows(now time.Duration) float64 {
+	since := now - e.steadyFrom
+	if since < bufferTime/2 {
+		return e.rate.rate(now)
+	}
+	return float64(e.rate.total-e.sooner) / since.Seconds()
+}
+
+// bufferTime is how long bytes come at first that were waiting.
+const bufferTime = 100 * time.Millisecond
 
 // learn takes in how fast a request went. The longer it took, the longer that is
 // worth knowing: else many that wait would find out again and again.

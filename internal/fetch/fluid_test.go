@@ -127,7 +127,7 @@ func (f *fluid) startOrLeave(c *fluidClient, now time.Duration) {
 		n := manifest.PieceCount(f.size, f.piece)
 		c.plan = NewPlan(Config{
 			Size: f.size, PieceSize: f.piece, Have: manifest.NewBitfield(n), Seed: mix(uint64(c.id) + 7),
-			Uploads: c.uploads, Streaming: true, Rand: rand.New(rand.NewPCG(1, uint64(c.id))),
+			Uploads: c.uploads, StreamEnd: n, Rand: rand.New(rand.NewPCG(1, uint64(c.id))),
 		})
 		for _, e := range f.edges[1:] {
 			c.plan.AddEdge(0, e.id, EdgeInfo{})

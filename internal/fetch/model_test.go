@@ -27,15 +27,15 @@ func newPlanModel(t *rapid.T) *planModel {
 	m := &planModel{peers: map[PeerID]map[int]bool{}, edge: map[int][2]int{}, edges: map[EdgeID]bool{0: true}}
 	cfg := Config{
 		Size: size, PieceSize: manifest.MinPieceSize, Have: manifest.NewBitfield(pieces),
-		Seed: 1, Uploads: rapid.Bool().Draw(t, "uploads"), Streaming: rapid.Bool().Draw(t, "streaming"),
+		Seed: 1, Uploads: rapid.Bool().Draw(t, "uploads"), StreamEnd: rapid.IntRange(0, pieces).Draw(t, "streamed"),
 		Rand: rand.New(rand.NewPCG(1, 2)),
 	}
 	if rapid.Bool().Draw(t, "reader") {
 		cfg.Window = 8 * manifest.MinPieceSize
 	}
 	m.p = NewPlan(cfg)
-	if cfg.Streaming {
-		m.edge[0] = [2]int{0, pieces}
+	if cfg.StreamEnd > 0 {
+		m.edge[0] = [2]int{0, cfg.StreamEnd}
 	}
 	if cfg.Window > 0 {
 		m.p.SetReader(0)

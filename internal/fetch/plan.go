@@ -23,10 +23,9 @@ type Config struct {
 	Seed    uint64
 	Uploads bool
 
-	// Streaming says that the ordinary GET that began the download is under way,
-	// as edge request 0, and has brought the pieces before StreamAt.
-	Streaming bool
-	StreamAt  int
+	// The response that began the download is under way, as edge request 0, with the
+	// pieces from StreamAt up to StreamEnd; there is none where they are equal.
+	StreamAt, StreamEnd int
 
 	// Class says how long the download may take. FinishBy is when a [Background]
 	// one must be done; 0 is no such time.
@@ -168,8 +167,8 @@ func NewPlan(cfg Config) *Plan {
 			p.todo.put(i)
 		}
 	}
-	if cfg.Streaming {
-		p.edge.open(edgeReq{id: 0, next: cfg.StreamAt, claim: cfg.StreamAt, end: n})
+	if cfg.StreamAt < cfg.StreamEnd {
+		p.edge.open(edgeReq{id: 0, next: cfg.StreamAt, claim: cfg.StreamAt, end: cfg.StreamEnd})
 	}
 	return p
 }

@@ -28,6 +28,8 @@ const (
 	// cutTime is how long the piece in progress may take when a request that goes on
 	// in file order is ended.
 	cutTime = 200 * time.Millisecond
+	// pathTime is how much of a response, in time, is on its way when it is ended.
+	pathTime = 200 * time.Millisecond
 	// fullShare is the part of what the edge alone would give from which a download
 	// has all that its downlink takes.
 	fullShare = 0.97
@@ -55,7 +57,7 @@ const (
 
 // EdgeBytes records n bytes of edge request req, not yet verified.
 func (p *Plan) EdgeBytes(now time.Duration, req int, n int64) {
-	p.edge.rate.add(now, n)
+	p.edge.add(now, n)
 	p.fromAll.add(now, n)
 	r := p.edge.find(req)
 	if r == nil {
@@ -107,6 +109,9 @@ func (p *Plan) EdgeEnds(now time.Duration, req int, ok bool, retry time.Duration
 		p.unask(i)
 	}
 	p.edge.remove(r)
+	if r.id == 0 && ok && p.company() > 0 {
+		p.edge.full = max(p.edge.full, p.edge.shows(now)) // it is not asked like this again
+	}
 	s := r.srv
 	if r.bytes > 0 && !r.left && !r.paced {
 		s.judge(now)
@@ -303,10 +308,10 @@ func (p *Plan) reserve(now time.Duration, alone bool) {
 		case r.why == WhyDuty && r.began < burstTime && now < 2*burstTime:
 			p.concede(now, r)
 		case r.why != WhyAlone:
-		case alone || r.id == 0 && now < proveTime && p.company() > 0:
+		case alone || r.id == 0 && p.company() > 0 && (now < proveTime || p.soonOver(now, r)):
 			p.extend(r, p.ahead(now, r))
 		case r.end > r.next+1:
-			p.edge.full = max(p.edge.full, p.edge.rate.rate(now)) // it is not asked like this again
+			p.edge.full = max(p.edge.full, p.edge.shows(now)) // it is not asked like this again
 			p.cut(r, r.next+p.finish(now, r))
 		}
 	}
@@ -332,6 +337,13 @@ func (p *Plan) finish(now time.Duration, r *edgeReq) int {
 		return 0
 	}
 	return 1
+}
+
+// soonOver reports whether r brings its last bytes before those would have come that
+// are on their way when it is ended.
+func (p *Plan) soonOver(now time.Duration, r *edgeReq) bool {
+	rest := float64(int64(r.end-r.next)*p.cfg.PieceSize - r.got)
+	return !p.contended(now) && rest < p.edge.rate.rate(now)*pathTime.Seconds()
 }
 
 // ahead is how many pieces are reserved for r beyond those that it has brought: all

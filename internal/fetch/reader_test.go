@@ -28,7 +28,7 @@ type reading struct {
 func newReading(t *testing.T) *reading {
 	r := &reading{world: newWorld(t, 64<<20)}
 	r.first = &answer{w: r.world, b: r.data, closed: make(chan struct{}), stall: 1 << 40, cut: 1 << 40, flip: -1}
-	r.options.Window, r.options.Stream = 16<<20, r.first
+	r.options.Window, r.options.Stream = 16<<20, &Stream{Body: r.first, End: 64 << 20}
 	r.open.Add(1)
 	r.misdeed = func(_ int, off int64, _ *answer) error {
 		r.mu.Lock()

@@ -31,7 +31,7 @@ func (w *world) newPlan(m *member, id int32, flow *edgeFlow) {
 		c.FinishBy = max(by-w.now, 1) // the plan counts from now
 	}
 	if flow != nil {
-		c.Streaming, c.StreamAt = true, int(flow.piece)
+		c.StreamAt, c.StreamEnd = int(flow.piece), int(flow.end)
 	}
 	m.plan, m.began, m.due, m.nextTick = fetch.NewPlan(c), w.now, true, 0
 	m.plan.SetDuty(fetch.Duty(m.duty))

@@ -19,6 +19,8 @@ const (
 	// pauseRate bounds how long a client leaves the first response unread while it
 	// waits for the manifest: the time its size takes at this rate, bytes per second.
 	pauseRate = 64 << 20
+	// firstBytes is for how many bytes it asks at first.
+	firstBytes = 1 << 20
 )
 
 // anyRun marks events that are about a member whatever its life.
@@ -209,12 +211,13 @@ func (w *world) begin(id int32) {
 		m.have = manifest.NewBitfield(o.n)
 	}
 	if m.count == 0 {
-		ready := firstByteTrips * rtt
+		ready, end := firstByteTrips*rtt, o.n
 		if !w.cfg.Alone {
+			end = min(o.n, max(1, int(firstBytes/o.piece)))
 			ready += min((planTrips-firstByteTrips)*rtt, time.Duration(float64(o.size)/pauseRate*float64(time.Second)))
 		}
 		w.submit(w.shardOf(m.host), m, id, edgeFlow{
-			conn: conn{win: initialWindow}, end: int32(o.n), stop: int32(o.n),
+			conn: conn{win: initialWindow}, end: int32(end), stop: int32(end),
 			ready: w.q + w.quanta(ready), rtt: float32(rtt.Seconds()), pace: float32(math.Inf(1)),
 		})
 	}

@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/tandem-cdn/tandem/internal/fetch"
+)
+
+// firstBytes is for how many bytes a download asks at first. When peers turn up, and a
+// response for everything is ended before its time, what the path holds of it arrives
+// for nothing: a fifth of a second of a home's downlink. One that is short has ended
+// by then.
+const firstBytes = 1 << 20
+
+// first asks for the first bytes, or for everything where the rest could not be asked
+// for.
+func (d *Download) first(ctx context.Context) (*http.Response, error) {
+	if d.e.cfg.NoP2P {
+		return d.once(ctx, d.newSource(), 0, 0)
+	}
+	resp, err := d.once(ctx, d.newSource(), 0, firstBytes)
+	var status *statusError
+	switch {
+	case errors.As(err, &status) && status.status == http.StatusRequestedRangeNotSatisfiable: // it is empty, to some
+	case err != nil || isWhole(resp):
+		return resp, err
+	default:
+		h := resp.Header
+		first, size, ok := contentRange(h.Get("Content-Range"))
+		if n := min(firstBytes, size); ok && first == 0 && (resp.ContentLength == n && n == size || resp.ContentLength == n && d.sourceOf(resp).validator() != "") {
+			return resp, nil
+		}
+		resp.Body.Close()
+	}
+	return d.once(ctx, d.newSource(), 0, 0)
+}
+
+// opening is the body of the response that begins a download. When that was for the
+// first bytes alone, and is read to its end, it goes on with the rest. It is read by
+// one goroutine; any may end it.
+type opening struct {
+	src    *source
+	ctx    context.Context
+	cancel context.CancelFunc
+	at     int64 // offset of what is read next
+	until  int64 // of the end of the response; -1 is not known
+	alone  bool  // it does not go on
+
+	mu   sync.Mutex
+	body *body
+}
+
+func newOpening(ctx context.Context, src *source, resp *http.Response, at int64) *opening {
+	o := &opening{src: src, at: at, until: -1, body: newBody(ctx, resp.Body, src.limit)}
+	o.ctx, o.cancel = context.WithCancel(ctx)
+	if resp.ContentLength >= 0 {
+		o.until = at + resp.ContentLength
+	}
+	return o
+}
+
+// Read implements [io.Reader].
+func (o *opening) Read(p []byte) (int, error) {
+	n, err := o.body.Read(p)
+	o.at += int64(n)
+	if !errors.Is(err, io.EOF) || o.alone || o.at != o.until || o.at >= o.src.size {
+		return n, err
+	}
+	return n, o.goOn()
+}
+
+// goOn asks for the rest.
+func (o *opening) goOn() error {
+	rest, err := o.src.fetch(o.ctx, o.at, o.src.size-o.at)
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	o.until, o.body = o.src.size, rest
+	o.mu.Unlock()
+	if o.ctx.Err() != nil {
+		o.end()
+	}
+	return nil
+}
+
+// stream is what is still to come of the response, behind tail, as a source beside
+// others, of which the bytes from offset at on are wanted; nil where there is none.
+func (o *opening) stream(tail []byte, at, size int64) *fetch.Stream {
+	if o == nil {
+		return nil
+	}
+	o.alone = true
+	s := &fetch.Stream{Body: &tailed{Reader: io.MultiReader(bytes.NewReader(tail), o), opening: o}, At: at, End: o.until}
+	if o.until < 0 {
+		s.End = size
+	}
+	return s
+}
+
+// tailed is an opening behind bytes of it that were read.
+type tailed struct {
+	io.Reader
+	*opening
+}
+
+// Read implements [io.Reader].
+func (t *tailed) Read(p []byte) (int, error) { return t.Reader.Read(p) }
+
+// end closes a body that is no longer wanted: what closing says is of no use.
+func (o *opening) end() { _ = o.Close() }
+
+// Close implements [io.Closer].
+func (o *opening) Close() error {
+	if o == nil {
+		return nil
+	}
+	o.cancel()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.body.Close()
+}
