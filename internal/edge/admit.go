@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -77,6 +78,14 @@ func (a *admission) retry() int {
 	return 1 + rand.IntN(1+min(a.refused/(8*a.most), longestRetry-1))
 }
 
+// begun reports whether who asks for a range has begun, and waits for that part of
+// the object. Others can begin elsewhere at once: those who ask for everything, or for
+// the first bytes.
+func begun(ranges string) bool {
+	end, first := strings.CutPrefix(ranges, "bytes=0-")
+	return ranges != "" && !(first && end != "")
+}
+
 // serveAdmitted has the source answer, or says when to come back, with links to
 // the manifest and the mirrors by which a client can begin without this edge.
 func (e *Edge) serveAdmitted(w http.ResponseWriter, r *http.Request) {
@@ -86,9 +95,7 @@ func (e *Edge) serveAdmitted(w http.ResponseWriter, r *http.Request) {
 	}
 	o, known := e.source.lookup(keyOf(r.URL))
 	shared := known && o.size >= MinShared && !o.private
-	// Who asks for the whole can begin elsewhere at once; a part is what somebody
-	// waits for who has begun.
-	if e.admission.enter(r.Context(), !shared || r.Header.Get("Range") != "") {
+	if e.admission.enter(r.Context(), !shared || begun(r.Header.Get("Range"))) {
 		defer e.admission.leave()
 		e.source.ServeHTTP(w, r)
 		return

@@ -46,7 +46,16 @@ func TestFullEdge(t *testing.T) {
 		t.Fatalf("statuses %d and %d", first.StatusCode, second.StatusCode)
 	}
 
+	began := time.Now()
+	for _, rng := range []string{"bytes=0-1048575", "bytes=0-0"} {
+		if resp := ask("GET", "/big", rng); resp.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s: status %d", rng, resp.StatusCode)
+		}
+	}
 	refused := ask("GET", "/big", "")
+	if time.Since(began) >= lineTime {
+		t.Error("who could begin elsewhere had to wait")
+	}
 	seconds, err := strconv.Atoi(refused.Header.Get("Retry-After"))
 	if refused.StatusCode != http.StatusServiceUnavailable || err != nil || seconds < 1 || seconds > longestRetry {
 		t.Errorf("status %d, Retry-After %q", refused.StatusCode, refused.Header.Get("Retry-After"))

@@ -14,7 +14,8 @@ import (
 type waitingReq struct{ member, req, run, until int32 }
 
 // What an edge that is full does: as many requests as it admits wait for waitTime,
-// the others are refused with 503 and retryAfter.
+// the others are refused with 503 and retryAfter, and at once who asks for the first
+// bytes and can begin without them.
 const (
 	waitTime   = time.Second
 	retryAfter = time.Second
@@ -82,7 +83,7 @@ func (w *world) waits(s *shard, r *waitingReq) bool {
 		return false
 	}
 	f := &m.edge[i]
-	e := &w.edges[f.edge]
+	e, first := &w.edges[f.edge], r.req == 0 && !w.cfg.Alone
 	switch {
 	case f.ready > w.q:
 		return true
@@ -90,7 +91,7 @@ func (w *world) waits(s *shard, r *waitingReq) bool {
 		e.running++
 		f.admitted = true
 		return false
-	case r.until == 0 && e.waiting < e.Admits:
+	case r.until == 0 && e.waiting < e.Admits && !first:
 		r.until = w.q + w.quanta(waitTime)
 		e.waiting++
 		return true
@@ -100,7 +101,7 @@ func (w *world) waits(s *shard, r *waitingReq) bool {
 	}
 	f.stop = f.piece // a refusal is read to its end
 	w.endEdge(s, m, i)
-	w.edgeEnds(m, r.req, false, retryAfter)
+	w.edgeEnds(m, r.req, first, retryAfter)
 	return false
 }
 
