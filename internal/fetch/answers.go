@@ -19,5 +19,10 @@ func (a *answers) add(took time.Duration) {
 	a.mean += (took - a.mean) / 8
 }
 
-// limit is when an answer is overdue.
-func (a *answers) limit() time.Duration { return a.mean + 4*a.dev }
+// limit is when an answer is overdue: 4.5 deviations behind the mean, since what is
+// taken back arrives more often than not, and then for nothing.
+func (a *answers) limit() time.Duration { return a.mean + 9*a.dev/2 }
+
+// late is when an answer comes later than most: nobody waits for more than the last
+// requests longer than that.
+func (a *answers) late() time.Duration { return a.mean + a.dev }
