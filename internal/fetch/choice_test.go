@@ -77,3 +77,24 @@ func TestOneRequestInACrowd(t *testing.T) {
 		t.Errorf("%d requests may run", n)
 	}
 }
+
+// TestEdgeIsForThoseBehind: in a crowd at an edge that is the bottleneck, who has less
+// than its neighbours asks it for more than its duty, and who has more does not.
+func TestEdgeIsForThoseBehind(t *testing.T) {
+	for _, tc := range []struct {
+		held  int // pieces of each neighbour
+		wants bool
+	}{{200, true}, {20, false}} {
+		p := crowdedPlan(4)
+		for i := range 100 {
+			p.got(i)
+		}
+		for _, q := range p.turn {
+			q.count = tc.held
+		}
+		p.absent = 0
+		if got := p.pickEdge(time.Second, false) >= 0; got != tc.wants {
+			t.Errorf("with 100 pieces beside neighbours with %d it asks: %v", tc.held, got)
+		}
+	}
+}

@@ -108,7 +108,7 @@ func (p *Plan) pickEdge(now time.Duration, free bool) int {
 		return -1
 	case p.absent == 0 && p.elastic(now):
 		return p.longest(p.pieces(p.edge.rate.rate(now) * longRun))
-	case p.absent == 0 && (free || p.timely(now)):
+	case p.absent == 0 && (free || p.timely(now) && (p.lags() || !p.contended(now))):
 		return p.rarest(nil)
 	case p.absent == 0 || !need:
 		return -1
@@ -149,9 +149,20 @@ func (p *Plan) stepIn(now time.Duration) int {
 func (p *Plan) timely(now time.Duration) bool {
 	rate, known := p.edge.perRequest(now)
 	if !known {
-		return !p.swarming(now)
+		return !p.swarming(now) || p.lags()
 	}
 	return float64(p.cfg.PieceSize)*p.fromAll.rate(now) < rate*float64(p.left)
+}
+
+// lags reports whether the neighbours have more than this client, in the mean. What an
+// edge gives that is everybody's bottleneck is for those, or who has the most peers is
+// done first, and the last has nobody left to share with.
+func (p *Plan) lags() bool {
+	theirs := 0
+	for _, q := range p.turn {
+		theirs += q.count
+	}
+	return int64(theirs)*p.cfg.PieceSize > (p.cfg.Size-p.left)*int64(len(p.turn))
 }
 
 // swarming reports whether this client is one of many in a download that takes its

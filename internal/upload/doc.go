@@ -74,7 +74,7 @@ const (
 	soonWeight = 0.6
 
 	// Bounds of the weight by what a requester lacks against others.
-	leastNeed, mostNeed = 0.25, 2
+	leastNeed, mostNeed = 0.25, 4
 
 	// filmRate and filmBurst bound what is served to one requester as urgent, enough
 	// for any film, in bytes per second and bytes; all together have half of an uplink
