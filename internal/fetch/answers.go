@@ -19,9 +19,14 @@ func (a *answers) add(took time.Duration) {
 	a.mean += (took - a.mean) / 8
 }
 
-// limit is when an answer is overdue: 4.5 deviations behind the mean, since what is
-// taken back arrives more often than not, and then for nothing.
-func (a *answers) limit() time.Duration { return a.mean + 9*a.dev/2 }
+// limit is when an answer is overdue: four deviations behind the mean, or six for who
+// is to be careful.
+func (a *answers) limit(careful bool) time.Duration {
+	if careful {
+		return a.mean + 6*a.dev
+	}
+	return a.mean + 4*a.dev
+}
 
 // late is when an answer comes later than most: nobody waits for more than the last
 // requests longer than that.

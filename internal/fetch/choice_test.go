@@ -86,6 +86,7 @@ func TestEdgeIsForThoseBehind(t *testing.T) {
 		wants bool
 	}{{200, true}, {20, false}} {
 		p := crowdedPlan(4)
+		p.elect.duty = Duty{Of: 100}
 		for i := range 100 {
 			p.got(i)
 		}

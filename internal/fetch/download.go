@@ -125,7 +125,6 @@ type Download struct {
 	lastErr  error // of the edge
 	progress time.Duration
 	corrupt  []int         // pieces, by edge
-	late     int64         // bytes of requests that were cancelled, see PeerLate
 	sources  []Edge        // by EdgeID
 	told     time.Duration // when an edge last said to come back later
 	senders  map[Peer]bool
@@ -245,7 +244,7 @@ func (d *Download) act(ctx context.Context, now time.Duration) {
 	}
 	d.mu.Lock()
 	d.stats.Rate = int64(d.plan.Rate(now))
-	d.stats.Wasted = d.plan.Wasted() + d.late
+	d.stats.Wasted = d.plan.Wasted()
 	d.stats.Peers = len(d.peers)
 	d.stats.Senders = len(d.senders)
 	d.stats.Full = now-d.progress > fullAfter && d.waiting(now, now-d.progress)
@@ -368,7 +367,7 @@ func (d *Download) PeerBytes(p Peer, piece, n int) {
 
 // PeerLate records n bytes of a request that was cancelled.
 func (d *Download) PeerLate(n int) {
-	d.post(func(time.Duration) { d.late += int64(n) })
+	d.post(func(time.Duration) { d.plan.PeerLate(int64(n)) })
 }
 
 // PeerReject records that a peer does not serve a piece.

@@ -137,6 +137,7 @@ type Plan struct {
 	begun   int64 // bytes had from peers of pieces that are not whole
 	fresh   fresh
 	wasted  int64
+	tardy   int64 // of wasted, in answer to requests that were taken back
 	corrupt int64 // of it, what did not verify
 	out     []Action
 }
@@ -196,6 +197,12 @@ func (p *Plan) Wants() bool {
 
 // Wasted is the bytes received that were not needed or not right.
 func (p *Plan) Wasted() int64 { return p.wasted }
+
+// PeerLate records n bytes in answer to a request that was taken back.
+func (p *Plan) PeerLate(n int64) {
+	p.wasted += n
+	p.tardy += n
+}
 
 // Rate is the goodput of the last two seconds, in bytes per second.
 func (p *Plan) Rate(now time.Duration) float64 { return p.fromAll.rate(now) }

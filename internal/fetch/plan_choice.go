@@ -108,7 +108,7 @@ func (p *Plan) pickEdge(now time.Duration, free bool) int {
 		return -1
 	case p.absent == 0 && p.elastic(now):
 		return p.longest(p.pieces(p.edge.rate.rate(now) * longRun))
-	case p.absent == 0 && (free || p.timely(now) && (p.lags() || !p.contended(now))):
+	case p.absent == 0 && (free || p.timely(now) && !(p.contended(now) && p.lead() > clearLead)):
 		return p.rarest(nil)
 	case p.absent == 0 || !need:
 		return -1
@@ -149,21 +149,30 @@ func (p *Plan) stepIn(now time.Duration) int {
 func (p *Plan) timely(now time.Duration) bool {
 	rate, known := p.edge.perRequest(now)
 	if !known {
-		return !p.swarming(now) || p.lags()
+		return !p.swarming(now) || p.lead() < -clearLead
 	}
 	return float64(p.cfg.PieceSize)*p.fromAll.rate(now) < rate*float64(p.left)
 }
 
-// lags reports whether the neighbours have more than this client, in the mean. What an
-// edge gives that is everybody's bottleneck is for those, or who has the most peers is
-// done first, and the last has nobody left to share with.
-func (p *Plan) lags() bool {
+// lead is how much more of the object this client has than its neighbours in the mean,
+// as a part of it. What an edge gives that is everybody's bottleneck is not for those
+// who clearly lead, and worth a try for who clearly trails: else who has most peers is
+// done first, and the last has nobody left to share with. In a small swarm everybody
+// has the same peers, and it is 0.
+func (p *Plan) lead() float64 {
+	if p.elect.duty.Of == 0 {
+		return 0
+	}
 	theirs := 0
 	for _, q := range p.turn {
 		theirs += q.count
 	}
-	return int64(theirs)*p.cfg.PieceSize > (p.cfg.Size-p.left)*int64(len(p.turn))
+	mean := float64(theirs) / float64(max(len(p.turn), 1)*p.n)
+	return float64(p.cfg.Size-p.left)/float64(p.cfg.Size) - mean
 }
+
+// clearLead is what counts as clear.
+const clearLead = 0.02
 
 // swarming reports whether this client is one of many in a download that takes its
 // time.

@@ -25,7 +25,7 @@ func (p *Plan) endgame(now time.Duration) {
 		}
 		a := q.askFor(i)
 		begun := a.got > 0
-		if !begun && (!a.due(now, q) || now-max(a.at, q.last) < p.answers.late()) || begun && (p.filled(now) || eta < 2*time.Second && float64(p.wasted-p.corrupt) > wasteShare*float64(p.cfg.Size)+2*float64(p.cfg.PieceSize)) {
+		if !begun && (!a.due(now, q) || now-max(a.at, q.last) < p.answers.late()) || begun && (p.filled(now) || eta < 2*time.Second && float64(p.wasted-p.tardy-p.corrupt) > wasteShare*float64(p.cfg.Size)+2*float64(p.cfg.PieceSize)) {
 			return
 		}
 		better := p.fasterPeer(now, q, i, eta)

@@ -10,6 +10,9 @@ const (
 	// waiting in which the other must have answered it.
 	stealAge   = 50 * time.Millisecond
 	stealShare = 0.35
+	// lateBytes is the part of what has come that may have come for nothing, because
+	// it was asked of somebody else meanwhile.
+	lateBytes = 0.01
 	// silentRest is how long a peer is left alone that has lost a request and never
 	// sent anything.
 	silentRest = 2 * time.Second
@@ -75,7 +78,13 @@ func (p *Plan) waiting(now time.Duration, out []wait) []wait {
 // to it, or would be when those before it have come. What is taken back sooner is on
 // its way more often than not.
 func (p *Plan) overdue(now time.Duration, q *peer, a ask, before time.Duration) bool {
-	return a.due(now, q) && max(before, now-max(a.at, q.last)) > p.answers.limit()
+	return a.due(now, q) && max(before, now-max(a.at, q.last)) > p.answers.limit(p.careful())
+}
+
+// careful reports whether more came than should in answer to requests that were taken
+// back: the word of it queues behind what is uploaded.
+func (p *Plan) careful() bool {
+	return float64(p.tardy) > lateBytes*float64(p.cfg.Size-p.left)+2*float64(p.cfg.PieceSize)
 }
 
 // due reports whether a has been at q for so long that an answer might have come.

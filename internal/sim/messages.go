@@ -134,6 +134,9 @@ func (w *world) hearNews(s *shard, n *news) {
 	}
 	m.received += int64(n.n)
 	if unwanted {
+		if m.plan != nil {
+			m.plan.PeerLate(int64(n.n))
+		}
 		return
 	}
 	w.gotBytes(m, n)
