@@ -283,6 +283,9 @@ func (d *Download) broken(ctx context.Context, src *source, plain *store.Plain, 
 			d.settle(errPlain)
 		}
 	}
+	if permanent(err) {
+		return err
+	}
 	return d.retryPlain(ctx, src, plain, classify(err))
 }
 
@@ -323,7 +326,17 @@ func (d *Download) promote(ctx context.Context, b *bootstrapped, body *opening) 
 	d.base.FromEdge = max(had-d.kept, 0)
 	d.plain, d.file = nil, p.File
 	d.mu.Unlock()
-	return d.swarm(ctx, b, body.stream(p.Tail, at, m.Size))
+	if p.File.Have().Full() {
+		body.end()
+		body = nil
+	}
+	stream := body.stream(p.Tail, at, m.Size)
+	if !stream.Useful(m) {
+		d.mu.Lock()
+		d.base.Wasted += int64(len(p.Tail))
+		d.mu.Unlock()
+	}
+	return d.swarm(ctx, b, stream)
 }
 
 // swarm downloads what the file lacks from edge and peers together.

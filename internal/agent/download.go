@@ -38,6 +38,7 @@ type Download struct {
 
 	result Result
 	err    error
+	atOnce bool // it begins with a request for everything
 
 	mu      sync.Mutex
 	plain   *store.Plain
@@ -190,6 +191,7 @@ func (d *Download) run(ctx context.Context) (Result, error) {
 		if errors.Is(err, ErrChanged) && try < maxRestarts && !d.req.Sequential && ctx.Err() == nil {
 			d.e.log.Info("object changed, beginning anew", "url", d.url.Redacted(), "error", err)
 			d.discard()
+			d.atOnce = true
 			continue
 		}
 		return Result{}, d.explain(err)

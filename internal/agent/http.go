@@ -168,9 +168,10 @@ func retryAfter(v string) time.Duration {
 // been silent for too long.
 type body struct {
 	io.ReadCloser
-	ctx   context.Context
-	limit *rate.Limiter
-	timer *time.Timer
+	length int64 // of a part, where it is known
+	ctx    context.Context
+	limit  *rate.Limiter
+	timer  *time.Timer
 }
 
 func newBody(ctx context.Context, rc io.ReadCloser, limit *rate.Limiter) *body {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -17,27 +18,39 @@ import (
 // by then.
 const firstBytes = 1 << 20
 
-// first asks for the first bytes, or for everything where the rest could not be asked
-// for.
+// first asks for the first bytes, or for everything where the rest might not be had
+// later.
 func (d *Download) first(ctx context.Context) (*http.Response, error) {
-	if d.e.cfg.NoP2P {
+	if d.e.cfg.NoP2P || d.req.Sequential || d.atOnce {
 		return d.once(ctx, d.newSource(), 0, 0)
 	}
 	resp, err := d.once(ctx, d.newSource(), 0, firstBytes)
 	var status *statusError
 	switch {
-	case errors.As(err, &status) && status.status == http.StatusRequestedRangeNotSatisfiable: // it is empty, to some
-	case err != nil || isWhole(resp):
+	case errors.As(err, &status) && status.aboutRange():
+	case err != nil || isWhole(resp) || d.mayGoOn(resp):
 		return resp, err
 	default:
-		h := resp.Header
-		first, size, ok := contentRange(h.Get("Content-Range"))
-		if n := min(firstBytes, size); ok && first == 0 && (resp.ContentLength == n && n == size || resp.ContentLength == n && d.sourceOf(resp).validator() != "") {
-			return resp, nil
-		}
 		resp.Body.Close()
 	}
 	return d.once(ctx, d.newSource(), 0, 0)
+}
+
+// aboutRange reports whether it may be for its Range that a request was refused.
+func (e *statusError) aboutRange() bool {
+	switch e.status {
+	case http.StatusUnauthorized, http.StatusNotFound, http.StatusGone:
+		return false
+	}
+	return e.Permanent() || e.status == http.StatusNotImplemented
+}
+
+// mayGoOn reports whether a 206 is of the first bytes, and enough to ask for the rest
+// of the same version.
+func (d *Download) mayGoOn(resp *http.Response) bool {
+	first, size, ok := contentRange(resp.Header.Get("Content-Range"))
+	n := min(firstBytes, size)
+	return ok && first == 0 && resp.ContentLength == n && (n == size || d.sourceOf(resp).validator() != "")
 }
 
 // opening is the body of the response that begins a download. When that was for the
@@ -71,17 +84,27 @@ func (o *opening) Read(p []byte) (int, error) {
 	if !errors.Is(err, io.EOF) || o.alone || o.at != o.until || o.at >= o.src.size {
 		return n, err
 	}
-	return n, o.goOn()
+	if n > 0 { // who reads has something to do before it waits for the rest
+		return n, nil
+	}
+	return 0, o.goOn()
 }
 
-// goOn asks for the rest.
+// goOn asks for the rest. Who cannot have it begins anew, and asks for everything.
 func (o *opening) goOn() error {
 	rest, err := o.src.fetch(o.ctx, o.at, o.src.size-o.at)
+	if permanent(err) {
+		return changed(fmt.Sprintf("the rest of it is not to be had: %v", err))
+	}
 	if err != nil {
 		return err
 	}
+	until := o.src.size
+	if rest.length > 0 { // it may be but the next part
+		until = min(until, o.at+rest.length)
+	}
 	o.mu.Lock()
-	o.until, o.body = o.src.size, rest
+	o.until, o.body = until, rest
 	o.mu.Unlock()
 	if o.ctx.Err() != nil {
 		o.end()

@@ -1,9 +1,17 @@
 package agent
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // TestFirstBytes: a download asks for the first bytes and then for the rest, where
@@ -83,5 +91,92 @@ func TestHeaderOfFirstBytes(t *testing.T) {
 	}
 	if h := d.Header(); h.Get("Content-Range") != "" || h.Get("Content-Length") != "3145728" || h.Get("ETag") != `"one"` {
 		t.Errorf("header %v", h)
+	}
+}
+
+// TestOddServers: what a single request brings, a download brings also where asking
+// for a part, or for the rest, does not work.
+func TestOddServers(t *testing.T) {
+	data := random(3, 6<<20)
+	serve := func(w http.ResponseWriter, r *http.Request, etag string) {
+		w.Header().Set("ETag", etag)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+	}
+	for _, tc := range []struct {
+		name  string
+		serve func(n int, w http.ResponseWriter, r *http.Request) // n is which request it is
+	}{
+		{"parts are capped", func(_ int, w http.ResponseWriter, r *http.Request) {
+			var from, to int
+			if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to); err == nil {
+				r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, min(to, from+(2<<20)-1)))
+			}
+			serve(w, r, `"one"`)
+		}},
+		{"every node has its own versions", func(n int, w http.ResponseWriter, r *http.Request) {
+			serve(w, r, fmt.Sprintf(`"node %d"`, n%4))
+		}},
+		{"a date that parts do not repeat", func(_ int, w http.ResponseWriter, r *http.Request) {
+			const date = "Mon, 02 Jan 2006 15:04:05 GMT"
+			var from, to int
+			_, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to)
+			if err != nil || r.Header.Get("If-Range") != date {
+				at, _ := http.ParseTime(date)
+				http.ServeContent(w, r, "", at, bytes.NewReader(data))
+				return
+			}
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(data)))
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(data[from : to+1])
+		}},
+		{"no Range, please", func(_ int, w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Range") != "" {
+				http.Error(w, "no", http.StatusBadRequest)
+				return
+			}
+			serve(w, r, `"one"`)
+		}},
+		{"no parts of the rest", func(_ int, w http.ResponseWriter, r *http.Request) {
+			if rng := r.Header.Get("Range"); rng != "" && !strings.HasPrefix(rng, "bytes=0-") {
+				http.Error(w, "no", http.StatusForbidden)
+				return
+			}
+			serve(w, r, `"one"`)
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			var n atomic.Int64
+			h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/object" {
+					http.NotFound(w, r)
+					return
+				}
+				tc.serve(int(n.Add(1)), w, r)
+			}))
+			defer h.Close()
+			for _, sequential := range []bool{false, true} {
+				d, err := newEngine(t).Download(t.Context(), Request{URL: h.URL + "/object", File: filepath.Join(t.TempDir(), "f"), Sequential: sequential})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer d.Close()
+				if sequential {
+					got := make([]byte, len(data))
+					for at, err := 0, error(nil); err == nil && at < len(got); {
+						var n int
+						n, err = d.ReadAt(t.Context(), got[at:], int64(at))
+						at += n
+					}
+					if !bytes.Equal(got, data) {
+						t.Error("read in order it is something else")
+					}
+					continue
+				}
+				if r, err := d.Wait(t.Context()); err != nil || r.SHA256 != sha256.Sum256(data) {
+					t.Errorf("%d bytes, %v", r.Size, err)
+				}
+			}
+		})
 	}
 }

@@ -46,8 +46,7 @@ func (d *Download) retryPlain(ctx context.Context, src *source, plain *store.Pla
 		if err == nil {
 			return d.streamed(ctx, src, plain, nil)
 		}
-		var lasting interface{ Permanent() bool }
-		if errors.As(err, &lasting) && lasting.Permanent() || !errors.Is(err, ErrNetwork) && !errors.Is(err, ErrServer) {
+		if permanent(err) || !errors.Is(err, ErrNetwork) && !errors.Is(err, ErrServer) {
 			return err
 		}
 		if plain.Size() > before {
@@ -56,6 +55,12 @@ func (d *Download) retryPlain(ctx context.Context, src *source, plain *store.Pla
 		cause = err
 	}
 	return cause
+}
+
+// permanent reports whether to ask again would not help.
+func permanent(err error) bool {
+	var lasting interface{ Permanent() bool }
+	return errors.As(err, &lasting) && lasting.Permanent()
 }
 
 func (d *Download) rest(ctx context.Context, src *source, plain *store.Plain) error {

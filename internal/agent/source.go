@@ -81,7 +81,11 @@ func (s *source) fetch(ctx context.Context, off, n int64) (*body, error) {
 		resp.Body.Close()
 		return nil, err
 	}
-	return newBody(ctx, resp.Body, s.limit), nil
+	b := newBody(ctx, resp.Body, s.limit)
+	if resp.StatusCode == http.StatusPartialContent {
+		b.length = resp.ContentLength
+	}
+	return b, nil
 }
 
 // accept checks that a response is the range asked for, of this version.
@@ -90,6 +94,9 @@ func (s *source) accept(resp *http.Response, off int64) error {
 		return changed("the mirror has other bytes")
 	}
 	same := s.isVersion(resp.Header)
+	if s.etag == "" && resp.StatusCode == http.StatusPartialContent && resp.Header.Get("Last-Modified") == "" {
+		same = true // it need not be repeated where If-Range was met (RFC 9110 §15.3.7)
+	}
 	switch {
 	case resp.StatusCode == http.StatusPartialContent:
 		first, size, ok := contentRange(resp.Header.Get("Content-Range"))

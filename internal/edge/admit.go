@@ -78,12 +78,13 @@ func (a *admission) retry() int {
 	return 1 + rand.IntN(1+min(a.refused/(8*a.most), longestRetry-1))
 }
 
-// begun reports whether who asks for a range has begun, and waits for that part of
-// the object. Others can begin elsewhere at once: those who ask for everything, or for
-// the first bytes.
-func begun(ranges string) bool {
+// begun reports whether who asks has begun, and waits for that part of the object.
+// Others can begin elsewhere at once: those who ask for everything, or for the first
+// bytes of whatever version there is.
+func begun(h http.Header) bool {
+	ranges := h.Get("Range")
 	end, first := strings.CutPrefix(ranges, "bytes=0-")
-	return ranges != "" && !(first && end != "")
+	return ranges != "" && (h.Get("If-Range") != "" || !first || end == "" || end == "0")
 }
 
 // serveAdmitted has the source answer, or says when to come back, with links to
@@ -95,7 +96,7 @@ func (e *Edge) serveAdmitted(w http.ResponseWriter, r *http.Request) {
 	}
 	o, known := e.source.lookup(keyOf(r.URL))
 	shared := known && o.size >= MinShared && !o.private
-	if e.admission.enter(r.Context(), !shared || begun(r.Header.Get("Range"))) {
+	if e.admission.enter(r.Context(), !shared || begun(r.Header)) {
 		defer e.admission.leave()
 		e.source.ServeHTTP(w, r)
 		return

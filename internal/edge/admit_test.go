@@ -47,10 +47,8 @@ func TestFullEdge(t *testing.T) {
 	}
 
 	began := time.Now()
-	for _, rng := range []string{"bytes=0-1048575", "bytes=0-0"} {
-		if resp := ask("GET", "/big", rng); resp.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("%s: status %d", rng, resp.StatusCode)
-		}
+	if resp := ask("GET", "/big", "bytes=0-1048575"); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("first bytes: status %d", resp.StatusCode)
 	}
 	refused := ask("GET", "/big", "")
 	if time.Since(began) >= lineTime {

@@ -28,6 +28,5 @@ func (a *answers) limit(careful bool) time.Duration {
 	return a.mean + 4*a.dev
 }
 
-// late is when an answer comes later than most: nobody waits for more than the last
-// requests longer than that.
+// late is when an answer comes later than most: the last requests are moved then.
 func (a *answers) late() time.Duration { return a.mean + a.dev }

@@ -17,6 +17,12 @@ type Stream struct {
 	At, End int64
 }
 
+// Useful reports whether the stream has a whole piece.
+func (s *Stream) Useful(m *manifest.Manifest) bool {
+	first, end := s.pieces(m)
+	return first < end
+}
+
 // pieces are those that the stream has whole, from first up to end.
 func (s *Stream) pieces(m *manifest.Manifest) (first, end int) {
 	if s == nil {

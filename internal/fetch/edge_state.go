@@ -124,7 +124,8 @@ func (r *edgeReq) rate() float64 {
 }
 
 // shows is the rate since the beginning, in bytes per second, without what came at
-// once: that was waiting, or let through by a link that had been idle.
+// once: that was waiting, or let through by a link that had been idle. In the first
+// moments, when nothing else has come, it counts.
 func (e *edgeState) shows(now time.Duration) float64 {
 	since := now - e.steadyFrom
 	if since < bufferTime/2 {

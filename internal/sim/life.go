@@ -213,13 +213,15 @@ func (w *world) begin(id int32) {
 	if m.count == 0 {
 		ready, end := firstByteTrips*rtt, o.n
 		if !w.cfg.Alone {
-			end = min(o.n, max(1, int(firstBytes/o.piece)))
+			end = min(o.n, int(firstBytes/o.piece)) // none, where pieces are larger
 			ready += min((planTrips-firstByteTrips)*rtt, time.Duration(float64(o.size)/pauseRate*float64(time.Second)))
 		}
-		w.submit(w.shardOf(m.host), m, id, edgeFlow{
-			conn: conn{win: initialWindow}, end: int32(end), stop: int32(end),
-			ready: w.q + w.quanta(ready), rtt: float32(rtt.Seconds()), pace: float32(math.Inf(1)),
-		})
+		if end > 0 {
+			w.submit(w.shardOf(m.host), m, id, edgeFlow{
+				conn: conn{win: initialWindow}, end: int32(end), stop: int32(end),
+				ready: w.q + w.quanta(ready), rtt: float32(rtt.Seconds()), pace: float32(math.Inf(1)),
+			})
+		}
 	}
 	w.cal.add(event{at: w.now + planTrips*rtt, kind: evPlan, a: id, runA: m.runs})
 }
