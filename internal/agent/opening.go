@@ -119,21 +119,16 @@ func (o *opening) stream(tail []byte, at, size int64) *fetch.Stream {
 		return nil
 	}
 	o.alone = true
-	s := &fetch.Stream{Body: &tailed{Reader: io.MultiReader(bytes.NewReader(tail), o), opening: o}, At: at, End: o.until}
+	body := struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(tail), o), o}
+	s := &fetch.Stream{Body: body, At: at, End: o.until}
 	if o.until < 0 {
 		s.End = size
 	}
 	return s
 }
-
-// tailed is an opening behind bytes of it that were read.
-type tailed struct {
-	io.Reader
-	*opening
-}
-
-// Read implements [io.Reader].
-func (t *tailed) Read(p []byte) (int, error) { return t.Reader.Read(p) }
 
 // end closes a body that is no longer wanted: what closing says is of no use.
 func (o *opening) end() { _ = o.Close() }
