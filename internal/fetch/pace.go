@@ -18,9 +18,10 @@ type pacer struct {
 	since time.Duration // that is so, or peers are held up
 	wait  time.Duration // before the edge gives way again
 	next  time.Duration // of the next judgement
-	had   float64       // what peers brought at the last trial of whether they step in
-	trial time.Duration // that was then
+	trial time.Duration // of whether they step in, since then
+	had   int64         // bytes that had come by then
 	full  float64       // what edge and peers bring together, bytes per second
+	fair  float64       // share of each flow on a full downlink, over fairTime
 	pace  float64       // of the edge, bytes per second; +Inf: it is not held back
 }
 
@@ -32,6 +33,9 @@ const (
 	// are held up by it, or by each other.
 	heldShare = 1.5
 	leastHeld = 0.3
+	// fairTime is over how long the number of flows is taken: for moments there is one
+	// more, where an edge request ends and the next has begun.
+	fairTime = 2 * time.Second
 	// trialTime is how long peers have to step in.
 	trialTime = 3 * time.Second
 	// Bounds of the time between two times in which the edge gives way, the first of
@@ -44,18 +48,20 @@ const (
 type rates struct {
 	total, p2p, edge float64
 	fair             float64 // share of each flow on a downlink that is full
+	sum              int64   // all that has come, bytes
 }
 
 // step judges the pace. late says that there is time to make good.
 func (y *pacer) step(now time.Duration, r rates, late bool) {
 	if r.p2p == 0 { // nobody to give way to
-		*y = pacer{pace: math.Inf(1), since: now, full: r.total, wait: leastWait, next: now + paceEvery}
+		*y = pacer{pace: math.Inf(1), since: now, full: r.total, fair: r.fair, wait: leastWait, next: now + paceEvery}
 		return
 	}
 	if now < y.next {
 		return
 	}
 	gain := min(1, (now-y.next+paceEvery).Seconds()/4)
+	y.fair += (r.fair - y.fair) * min(1, float64(now-y.next+paceEvery)/float64(fairTime))
 	y.next = now + paceEvery
 	switch {
 	case r.total > 1.1*y.full:
@@ -64,28 +70,28 @@ func (y *pacer) step(now time.Duration, r rates, late bool) {
 		y.full += (r.total - y.full) * gain
 	}
 	if !y.gives {
-		if late || r.edge > y.held(r) || r.total < 0.9*y.full {
+		if late || r.edge > y.held() || r.total < 0.9*y.full {
 			y.since = now
 		}
 		if now-y.since < y.wait {
 			return
 		}
-		y.gives, y.since, y.trial, y.had = true, now, now, r.p2p
+		y.gives, y.since, y.trial, y.had = true, now, now, r.sum
 	}
 	if now-y.trial >= trialTime {
-		if r.p2p < y.had+(1-paceShare)/2*y.full && r.p2p < paceShare*y.full {
+		if came := float64(r.sum-y.had) / (now - y.trial).Seconds(); came < (1+paceShare)/2*y.full && r.p2p < paceShare*y.full {
 			y.hurry(now)
 			return
 		}
-		y.trial, y.had = now, r.p2p
+		y.trial, y.had = now, r.sum
 	}
-	if y.pace = max(0, paceShare*y.full-r.p2p); late || y.pace > y.held(r) {
+	if y.pace = max(0, paceShare*y.full-r.p2p); late || y.pace > y.held() {
 		y.hurry(now)
 	}
 }
 
 // held is the most that the edge has where it or other peers hold up a peer.
-func (y *pacer) held(r rates) float64 { return max(heldShare*r.fair, leastHeld*y.full) }
+func (y *pacer) held() float64 { return max(heldShare*y.fair, leastHeld*y.full) }
 
 // hurry has the edge not be held back.
 func (y *pacer) hurry(now time.Duration) {

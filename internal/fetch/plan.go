@@ -84,6 +84,7 @@ type Ablation struct {
 	Duty    bool // nobody is responsible for a piece
 	Order   bool // the edge is asked in file order by everybody
 	Patient bool // requests stay where they are, however long they wait
+	Yield   bool // the edge is always asked, and never gives way to peers
 }
 
 // PeerInfo describes a peer that has joined the swarm on a link.
@@ -133,6 +134,7 @@ type Plan struct {
 	quick   *meter  // the same, of late
 	top     best
 	pacer   pacer
+	reach   reach
 	inAsk   int64 // bytes asked of peers
 	begun   int64 // bytes had from peers of pieces that are not whole
 	fresh   fresh
@@ -160,6 +162,7 @@ func NewPlan(cfg Config) *Plan {
 		growth: newMeter(8*time.Second, 16),
 		top:    best{period: 10 * time.Second},
 		edge:   newEdgeState(),
+		reach:  reach{most: leastReach},
 	}
 	for i := range n {
 		if !p.have.Has(i) {

@@ -41,14 +41,25 @@ func (p *Plan) most(now time.Duration, alone bool) int {
 	return n
 }
 
+// ending reports whether a download that the edge could bring alone is about to end:
+// what a peer that stepped in is late with then cannot be made good.
+func (p *Plan) ending(now time.Duration) bool {
+	return p.elastic(now) && float64(p.left) < p.pacer.full*endTime.Seconds()
+}
+
 // govern holds back the requests that are to give way to peers: all but those for
 // what a reader waits for, or the swarm. None so much that its piece never comes.
 func (p *Plan) govern() {
-	least := float64(p.cfg.PieceSize) / longestPiece.Seconds()
+	least, n := float64(p.cfg.PieceSize)/longestPiece.Seconds(), 0
+	for _, r := range p.edge.reqs {
+		if r.yields() {
+			n++
+		}
+	}
 	for _, r := range p.edge.reqs {
 		rate := math.Inf(1)
 		if r.yields() {
-			rate = max(p.pacer.pace, least)
+			rate = max(p.pacer.pace/float64(n), least)
 		}
 		if was := r.rate(); rate != was && math.Abs(rate-was) >= paceChange*min(rate, was) {
 			r.pace, r.paced = rate, true
@@ -58,6 +69,8 @@ func (p *Plan) govern() {
 }
 
 const (
+	// endTime is how long before the end nothing is held back any more.
+	endTime = 1500 * time.Millisecond
 	// longestPiece is how long one piece takes at least of a request that is held back.
 	longestPiece = 20 * time.Second
 	// paceChange is the part by which a pace must change to be worth telling.

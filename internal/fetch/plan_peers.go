@@ -337,6 +337,9 @@ func (p *Plan) askPeers(now time.Duration) {
 	if p.elastic(now) { // the edge will be done with everything by then
 		tooLate, least = max(guard, seconds(float64(p.left)/p.edge.full)), 0
 	}
+	busy := p.busyPeers()
+	_, known := p.edge.perRequest(now)
+	p.reach.adjust(now, busy, p.quick.rate(now) >= reachShare*p.pacer.full, p.ending(now) || known && p.contended(now))
 	for asked := true; asked; {
 		asked = false
 		for _, q := range p.turn {
@@ -350,7 +353,13 @@ func (p *Plan) askPeers(now time.Duration) {
 			if tried := q.rate.total > 0 || tooLate <= guard; tried && len(q.asks) >= least && q.eta(now, p.cfg.PieceSize) > tooLate {
 				continue // others will be done with everything before
 			}
+			if len(q.asks) == 0 && busy >= p.reach.most {
+				continue
+			}
 			if i := p.pickFor(q); i >= 0 {
+				if len(q.asks) == 0 {
+					busy++
+				}
 				p.askOf(now, q, i)
 				asked = true
 			} else {

@@ -133,4 +133,5 @@ type Ablation struct {
 	InOrder  bool // the edge is asked in file order by everybody
 	Locality bool // peers are picked without regard to where they are
 	Rotation bool // candidates and slots are never changed for new ones
+	GiveWay  bool // the edge is always asked, and never gives way to peers
 }

@@ -34,6 +34,7 @@ const (
 	newsCorrupt             // it does not verify
 	newsMissing             // refused: the peer does not have it
 	newsBusy                // refused: too much waits already
+	newsSpare               // not sent: nothing more was asked for
 )
 
 // cancelled is a request that a member has withdrawn: what comes of it until
@@ -125,6 +126,10 @@ func (w *world) receive(s *shard) {
 
 func (w *world) hearNews(s *shard, n *news) {
 	m := &w.members[n.member]
+	if n.flags&newsSpare != 0 {
+		w.downSpare[m.host] += float64(n.n)
+		return
+	}
 	unwanted := m.plan == nil || m.withdrew(n, w.q)
 	if n.flags&(newsMissing|newsBusy) != 0 {
 		if !unwanted {

@@ -211,6 +211,20 @@ func TestAblations(t *testing.T) {
 	}
 }
 
+// TestGiveWay: an edge that never gives way has a share of a downlink that peers fill.
+func TestGiveWay(t *testing.T) {
+	c := crowd(4, 512<<20, 20, 20, 400)
+	c.Downloads = []Download{{Host: 0}}
+	c.Holdings = []Holding{{Host: 1}, {Host: 2}, {Host: 3}}
+	with, _, _ := sums(mustRun(t, c))
+	c.Ablate.GiveWay = true
+	without, _, _ := sums(mustRun(t, c))
+	t.Logf("%.1f MiB from the edge, %.1f MiB where it does not give way", float64(with)/(1<<20), float64(without)/(1<<20))
+	if without < 2*with || without < 64<<20/5 {
+		t.Errorf("%d bytes from the edge, %d where it does not give way", with, without)
+	}
+}
+
 // TestClasses: the class of a download and its time reach its plan. Who must be
 // done by a time is, if it can be, and is counted if not.
 func TestClasses(t *testing.T) {

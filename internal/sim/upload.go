@@ -260,6 +260,10 @@ func (w *world) sendOn(s *shard, f *flow, h *host, up float64) float64 {
 		}
 	}
 	r.last = w.q
+	if left > 0 && !math.IsInf(w.downLevel[f.dst], 1) { // what others of the receiver would have had
+		box := &s.data[int(r.dst)/w.per]
+		*box = append(*box, news{member: r.to, slot: r.slot, n: int32(left), flags: newsSpare})
+	}
 	return float64(left)
 }
 

@@ -172,7 +172,7 @@ func (r *Requester) Turn() (q Request, ok bool) {
 // goes on in another turn.
 func (a *Allocator) Sent(now time.Duration, r *Requester, id uint32, n int) bool {
 	if got, busy := a.meter.add(now, int64(n), len(a.waiting) > 0); busy {
-		a.climb.window(now, got, a.slots())
+		a.climb.window(now, got, a.meter.rate, a.slots())
 	}
 	r.sent += int64(n)
 	r.recent = r.served(now) + int64(n)

@@ -19,12 +19,18 @@ const (
 	leastPause, mostPause = 6 * time.Second, 48 * time.Second
 	// worth is the part of the gain to be expected from which a trial has succeeded.
 	worth = 0.4
+	// full is the part of what an uplink has delivered before from which on it is full.
+	full = 0.95
 )
 
 // window takes in a window in which somebody waited all the time and got bytes per
 // second were delivered in slots turns at a time.
-func (c *climb) window(now time.Duration, got float64, slots int) {
+func (c *climb) window(now time.Duration, got, rate float64, slots int) {
 	switch {
+	case got < full*rate && slots < mostSlots:
+		c.more += max(1, slots/4)
+		c.trying, c.next = 0, now+leastPause
+		return
 	case c.trying == 0 && now < c.next:
 		return
 	case c.trying > 0 && c.skip:

@@ -11,7 +11,7 @@ const (
 	window      = 2 * time.Second
 	// learn is how fast the measure falls when less was delivered although
 	// somebody always waited.
-	learn = 0.125
+	learn = 0.02
 	// steady is how little two windows differ when the uplink is what limits both.
 	steady = 0.1
 )

@@ -500,7 +500,7 @@ func TestMeter(t *testing.T) {
 		{"slower later", func(m *meter) {
 			m.resume(0)
 			feed(m, 0, 10*time.Second, 1e6, true)
-			feed(m, 10*time.Second, 100*time.Second, 5e5, true)
+			feed(m, 10*time.Second, 400*time.Second, 5e5, true)
 		}, 5e5, true},
 	} {
 		var m meter

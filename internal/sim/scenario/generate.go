@@ -223,7 +223,7 @@ func (s *Scenario) control() sim.Control {
 
 func (s *Scenario) ablation() sim.Ablation {
 	has := func(name string) bool { return slices.Contains(s.Policy.Ablate, name) }
-	return sim.Ablation{SeedDuty: has("seed-duty"), InOrder: has("in-order"), Locality: has("locality"), Rotation: has("rotation")}
+	return sim.Ablation{SeedDuty: has("seed-duty"), InOrder: has("in-order"), Locality: has("locality"), Rotation: has("rotation"), GiveWay: has("give-way")}
 }
 
 func class(name string) sim.Class {

@@ -65,7 +65,7 @@ func TestErrors(t *testing.T) {
 		{"negative duration", "hosts: {count: 1}\nend: -5s\n", `end: "-5s" is no time`},
 		{"word", "hosts: {count: 1}\narrivals: {pattern: poison, over: 1m}\n", `line 2, column 21: arrivals.pattern: "poison" is none of at-once, even, poisson, release, did you mean "poisson"?`},
 		{"truth", "hosts: {count: 1}\npolicy: {alone: yes}\n", `policy.alone: "yes" is neither true nor false`},
-		{"ablation", "hosts: {count: 1}\npolicy: {ablate: [inorder]}\n", `policy.ablate.0: "inorder" is none of in-order, seed-duty, locality, rotation, did you mean "in-order"?`},
+		{"ablation", "hosts: {count: 1}\npolicy: {ablate: [inorder]}\n", `policy.ablate.0: "inorder" is none of in-order, seed-duty, give-way, locality, rotation, did you mean "in-order"?`},
 		{"list wanted", "hosts: {count: 1}\nedges: {rate: 1mbit}\n", `line 2, column 8: edges: want a list`},
 		{"fields wanted", "hosts: 5\n", `line 1, column 8: hosts: want fields`},
 		{"value wanted", "hosts: {count: [1]}\n", `hosts.count: want one value`},

@@ -152,7 +152,7 @@ type Outage struct {
 type Policy struct {
 	Alone      bool     `yaml:"alone"`
 	Candidates int      `yaml:"candidates" check:"1..100"`
-	Ablate     []string `yaml:"ablate" oneof:"in-order seed-duty locality rotation"`
+	Ablate     []string `yaml:"ablate" oneof:"in-order seed-duty give-way locality rotation"`
 }
 
 // Variant is a run of the scenario with some fields changed.
