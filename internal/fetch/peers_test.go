@@ -192,3 +192,58 @@ func TestEndgameWaitsForAnswers(t *testing.T) {
 		}
 	}
 }
+
+// TestReach: no more peers are asked at a time than fill the downlink; where they do
+// not, more and more are.
+func TestReach(t *testing.T) {
+	const piece, pieces, peers, downlink = 1 << 20, 512, 40, 2.5e6
+	for _, tt := range []struct {
+		uplink      float64 // of each peer, bytes per second
+		least, most int     // peers that are asked in the end
+	}{{downlink, leastReach - 1, leastReach + 2}, {downlink / 80, peers, peers}} {
+		p := NewPlan(Config{
+			Size: pieces * piece, PieceSize: piece, Have: manifest.NewBitfield(pieces), Seed: 1,
+			Rand: rand.New(rand.NewPCG(1, 2)),
+		})
+		for id := range PeerID(peers) {
+			p.AddPeer(0, id, PeerInfo{Seed: uint64(id) + 2, Uploads: true})
+			for i := range pieces {
+				p.PeerHas(id, i)
+			}
+		}
+		for now := time.Duration(0); now < time.Minute; now += 50 * time.Millisecond {
+			p.askPeers(now)
+			p.pacer.full = downlink
+			deliver(p, now, 50*time.Millisecond, tt.uplink, downlink)
+		}
+		if n := busyPeers(p); n < tt.least || n > tt.most {
+			t.Errorf("uplinks of %.0f kB/s: %d peers are asked, want %d to %d", tt.uplink/1e3, n, tt.least, tt.most)
+		}
+	}
+}
+
+// deliver has every peer that is asked for something send for d, all together no more
+// than downlink.
+func deliver(p *Plan, now, d time.Duration, uplink, downlink float64) {
+	each := min(uplink, downlink/float64(max(busyPeers(p), 1)))
+	for _, q := range p.turn {
+		for left := int64(each * d.Seconds()); left > 0 && len(q.asks) > 0; {
+			a := q.asks[0]
+			n := min(left, p.pieceLen(a.piece)-a.got)
+			left -= n
+			p.PeerBytes(now, q.id, a.piece, n)
+			if a.got+n == p.pieceLen(a.piece) {
+				p.PeerPiece(q.id, a.piece, true)
+			}
+		}
+	}
+}
+
+func busyPeers(p *Plan) (n int) {
+	for _, q := range p.turn {
+		if len(q.asks) > 0 {
+			n++
+		}
+	}
+	return n
+}

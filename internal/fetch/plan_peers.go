@@ -337,9 +337,7 @@ func (p *Plan) askPeers(now time.Duration) {
 	if p.elastic(now) { // the edge will be done with everything by then
 		tooLate, least = max(guard, seconds(float64(p.left)/p.edge.full)), 0
 	}
-	busy := p.busyPeers()
-	_, known := p.edge.perRequest(now)
-	p.reach.adjust(now, busy, p.quick.rate(now) >= reachShare*p.pacer.full, p.ending(now) || known && p.contended(now))
+	busy := p.reachOut(now)
 	for asked := true; asked; {
 		asked = false
 		for _, q := range p.turn {

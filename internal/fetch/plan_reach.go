@@ -4,7 +4,8 @@ import "time"
 
 // reach is how many peers are asked at a time. A downlink that peers fill has nothing
 // of more of them: all come slower, none is done soon, and each holds a turn at an
-// uplink that somebody else could fill.
+// uplink that somebody else could fill. Who has been asked for several pieces ahead goes
+// on being asked: those are small, and the turns short.
 type reach struct {
 	most int
 	next time.Duration // it changes
@@ -19,30 +20,24 @@ const (
 	reachShare = 0.97
 )
 
-// adjust takes in how many peers are asked and whether they fill the downlink.
-func (r *reach) adjust(now time.Duration, busy int, fill, free bool) {
-	if free {
-		r.most = mostReach
-		return
-	}
-	if now < r.next {
-		return
-	}
-	r.next = now + reachEvery
-	if fill {
-		r.most = max(leastReach, min(r.most, busy)-1)
-	} else {
-		r.most = min(r.most+1, mostReach)
-	}
-}
-
-// busyPeers is how many peers something is asked of.
-func (p *Plan) busyPeers() int {
-	n := 0
+// reachOut settles how many peers are asked at a time and returns how many are. There
+// is no bound where the edge is known to be everybody's bottleneck, since every piece
+// counts there, nor at the end, when whoever is sooner is welcome.
+func (p *Plan) reachOut(now time.Duration) (busy int) {
 	for _, q := range p.turn {
 		if len(q.asks) > 0 {
-			n++
+			busy++
 		}
 	}
-	return n
+	_, known := p.edge.perRequest(now)
+	switch r := &p.reach; {
+	case known && p.contended(now), p.ending(now):
+		r.most = mostReach
+	case now < r.next:
+	case p.quick.rate(now) < reachShare*p.pacer.full:
+		r.most, r.next = min(r.most+1, mostReach), now+reachEvery
+	default:
+		r.most, r.next = max(leastReach, min(r.most, busy)-1), now+reachEvery
+	}
+	return busy
 }

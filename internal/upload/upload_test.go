@@ -3,6 +3,7 @@ package upload
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -563,4 +564,42 @@ func TestRefusedKeepTheirPlace(t *testing.T) {
 	if u.expects(u.now); late.r.refused != since {
 		t.Errorf("refused at %v, it is not expected any more at %v", since, u.now)
 	}
+}
+
+// An uplink that receivers hold up is filled by more turns at a time, once it is known
+// what it can carry.
+func TestHeldUpByReceivers(t *testing.T) {
+	const rate, step, length = 8e6, 10 * time.Millisecond, 256 << 10
+	a := New(Config{})
+	rs := make([]Requester, 80)
+	id := uint32(0)
+	sent := func(from, to time.Duration, takes float64) (all int) {
+		for now := from; now < to; now += step {
+			for i := range rs {
+				for len(rs[i].queue) < 2 {
+					if id++; !askOne(a, now, &rs[i], id, length) {
+						break
+					}
+				}
+			}
+			for a.Next(now) != nil {
+			}
+			n := int(min(takes, rate/float64(max(len(a.sending), 1))) * step.Seconds())
+			for _, r := range slices.Clone(a.sending) {
+				all += n
+				a.Sent(now, r, r.queue[0].ID, n)
+			}
+		}
+		return all
+	}
+	sent(0, 30*time.Second, rate)
+	sent(30*time.Second, 50*time.Second, rate/40)
+	if got := float64(sent(50*time.Second, 60*time.Second, rate/40)) / 10; got < 0.85*rate {
+		t.Errorf("%.1f MB/s of %.1f, with %d turns at a time", got/1e6, rate/1e6, a.slots())
+	}
+}
+
+func askOne(a *Allocator, now time.Duration, r *Requester, id, length uint32) bool {
+	_, ok := a.Ask(now, r, Request{Request: wire.Request{ID: id, Length: length}})
+	return ok
 }
