@@ -20,8 +20,9 @@ type pacer struct {
 	next  time.Duration // of the next judgement
 	trial time.Duration // of whether they step in, since then
 	had   int64         // bytes that had come by then
+	whole float64       // what came before, edge and peers, bytes per second
 	full  float64       // what edge and peers bring together, bytes per second
-	fair  float64       // share of each flow on a full downlink, over fairTime
+	fair  float64       // share of each flow on a full downlink, a part of it, over fairTime
 	pace  float64       // of the edge, bytes per second; +Inf: it is not held back
 }
 
@@ -47,7 +48,7 @@ const (
 // rates are what a pacer judges by, in bytes per second.
 type rates struct {
 	total, p2p, edge float64
-	fair             float64 // share of each flow on a downlink that is full
+	fair             float64 // part that each flow has of a downlink that is full
 	sum              int64   // all that has come, bytes
 }
 
@@ -76,10 +77,10 @@ func (y *pacer) step(now time.Duration, r rates, late bool) {
 		if now-y.since < y.wait {
 			return
 		}
-		y.gives, y.since, y.trial, y.had = true, now, now, r.sum
+		y.gives, y.since, y.trial, y.had, y.whole = true, now, now, r.sum, r.total
 	}
 	if now-y.trial >= trialTime {
-		if came := float64(r.sum-y.had) / (now - y.trial).Seconds(); came < (1+paceShare)/2*y.full && r.p2p < paceShare*y.full {
+		if came := float64(r.sum-y.had) / (now - y.trial).Seconds(); came < (1+paceShare)/2*y.whole && r.p2p < paceShare*y.full {
 			y.hurry(now)
 			return
 		}
@@ -91,7 +92,7 @@ func (y *pacer) step(now time.Duration, r rates, late bool) {
 }
 
 // held is the most that the edge has where it or other peers hold up a peer.
-func (y *pacer) held() float64 { return max(heldShare*y.fair, leastHeld*y.full) }
+func (y *pacer) held() float64 { return max(heldShare*y.fair, leastHeld) * y.full }
 
 // hurry has the edge not be held back.
 func (y *pacer) hurry(now time.Duration) {

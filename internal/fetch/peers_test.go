@@ -193,14 +193,19 @@ func TestEndgameWaitsForAnswers(t *testing.T) {
 	}
 }
 
-// TestReach: no more peers are asked at a time than fill the downlink; where they do
-// not, more and more are.
+// TestReach: no more peers are asked at a time than fill a downlink that the edge could
+// fill alone; where that is not known, more and more are.
 func TestReach(t *testing.T) {
 	const piece, pieces, peers, downlink = 1 << 20, 512, 40, 2.5e6
 	for _, tt := range []struct {
-		uplink      float64 // of each peer, bytes per second
-		least, most int     // peers that are asked in the end
-	}{{downlink, leastReach - 1, leastReach + 2}, {downlink / 80, peers, peers}} {
+		uplink, edge float64 // of each peer, and what the edge alone would give, bytes per second
+		least, most  int     // peers that are asked in the end
+	}{
+		{downlink, downlink, leastReach - 1, 2 * leastReach},
+		{downlink / 80, downlink, peers, peers},
+		{downlink / 80, 0, peers, peers},
+		{downlink / 80, downlink / 100, peers, peers},
+	} {
 		p := NewPlan(Config{
 			Size: pieces * piece, PieceSize: piece, Have: manifest.NewBitfield(pieces), Seed: 1,
 			Rand: rand.New(rand.NewPCG(1, 2)),
@@ -213,11 +218,12 @@ func TestReach(t *testing.T) {
 		}
 		for now := time.Duration(0); now < time.Minute; now += 50 * time.Millisecond {
 			p.askPeers(now)
-			p.pacer.full = downlink
 			deliver(p, now, 50*time.Millisecond, tt.uplink, downlink)
+			p.edge.full, p.pacer.full = tt.edge, max(tt.edge, p.fromAll.rate(now))
+			p.pacer.gives = tt.uplink == downlink
 		}
 		if n := busyPeers(p); n < tt.least || n > tt.most {
-			t.Errorf("uplinks of %.0f kB/s: %d peers are asked, want %d to %d", tt.uplink/1e3, n, tt.least, tt.most)
+			t.Errorf("uplinks of %.0f kB/s, edge %.0f: %d peers are asked, want %d to %d", tt.uplink/1e3, tt.edge/1e3, n, tt.least, tt.most)
 		}
 	}
 }

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// fair is what each of those who send to this client would have of a full downlink.
+// fair is the part that each of those who send to this client would have of a full
+// downlink.
 func (p *Plan) fair(now time.Duration) float64 {
 	n := len(p.edge.reqs)
 	for _, q := range p.turn {
@@ -14,7 +15,7 @@ func (p *Plan) fair(now time.Duration) float64 {
 			n++
 		}
 	}
-	return p.pacer.full / float64(max(n, 1))
+	return 1 / float64(max(n, 1))
 }
 
 // sendsTime is how long after its last byte a peer counts as one that sends.
@@ -52,14 +53,14 @@ func (p *Plan) ending(now time.Duration) bool {
 func (p *Plan) govern() {
 	least, n := float64(p.cfg.PieceSize)/longestPiece.Seconds(), 0
 	for _, r := range p.edge.reqs {
-		if r.yields() {
+		if r.yields() && !r.left {
 			n++
 		}
 	}
 	for _, r := range p.edge.reqs {
 		rate := math.Inf(1)
 		if r.yields() {
-			rate = max(p.pacer.pace/float64(n), least)
+			rate = max(p.pacer.pace/float64(max(n, 1)), least)
 		}
 		if was := r.rate(); rate != was && math.Abs(rate-was) >= paceChange*min(rate, was) {
 			r.pace, r.paced = rate, true

@@ -20,9 +20,10 @@ const (
 	reachShare = 0.97
 )
 
-// reachOut settles how many peers are asked at a time and returns how many are. There
-// is no bound where the edge is known to be everybody's bottleneck, since every piece
-// counts there, nor at the end, when whoever is sooner is welcome.
+// reachOut settles how many peers are asked at a time and returns how many are. The
+// number that fills the downlink is enough; where that is not known more and more are
+// asked. That the edge is everybody's
+// bottleneck, a reader waits, or the end is near makes every peer welcome.
 func (p *Plan) reachOut(now time.Duration) (busy int) {
 	for _, q := range p.turn {
 		if len(q.asks) > 0 {
@@ -31,13 +32,20 @@ func (p *Plan) reachOut(now time.Duration) (busy int) {
 	}
 	_, known := p.edge.perRequest(now)
 	switch r := &p.reach; {
-	case known && p.contended(now), p.ending(now):
+	case p.cfg.Class == Background, p.reader >= 0, known && p.contended(now), p.ending(now):
 		r.most = mostReach
 	case now < r.next:
-	case p.quick.rate(now) < reachShare*p.pacer.full:
-		r.most, r.next = min(r.most+1, mostReach), now+reachEvery
-	default:
+	case p.quick.rate(now) >= reachShare*p.pacer.full && p.downlinkKnown(now):
 		r.most, r.next = max(leastReach, min(r.most, busy)-1), now+reachEvery
+	default:
+		r.most, r.next = min(r.most+1, mostReach), now+reachEvery
 	}
 	return busy
+}
+
+// downlinkKnown reports whether the most that comes at a time is what the downlink
+// carries, rather than what there is: the edge, which could bring a good part of it
+// alone, brings what peers leave, or gives way to them.
+func (p *Plan) downlinkKnown(now time.Duration) bool {
+	return p.edge.full > max(slowRate, p.pacer.full/2) && (p.pacer.gives || p.edge.rate.rate(now) > 0)
 }

@@ -182,3 +182,20 @@ func fill(w *world, flows []flow, src []int32) []float64 {
 	}
 	return rate
 }
+
+// TestFullDownlinks: downlinks that an edge would fill stay full where turns of peers
+// end within a quantum: what they leave is for the others.
+func TestFullDownlinks(t *testing.T) {
+	const n, from, to = 16, 3 * time.Second, 10 * time.Second
+	c := crowd(n, 32<<20, 20, 20, 2000)
+	for i := range c.Hosts {
+		c.Hosts[i].Delay = 10 * time.Millisecond
+	}
+	var came int64
+	for _, s := range mustRun(t, c).Series {
+		if s.At > from && s.At <= to {
+			came += s.Edge + s.Peers
+		}
+	}
+	within(t, "all", float64(came), n*20*mbit*(to-from).Seconds(), 0.008)
+}

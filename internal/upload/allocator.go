@@ -172,7 +172,7 @@ func (r *Requester) Turn() (q Request, ok bool) {
 // goes on in another turn.
 func (a *Allocator) Sent(now time.Duration, r *Requester, id uint32, n int) bool {
 	if got, busy := a.meter.add(now, int64(n), len(a.waiting) > 0); busy {
-		a.climb.window(now, got, a.meter.rate, a.slots())
+		a.climb.window(now, got, a.meter.best, a.slots())
 	}
 	r.sent += int64(n)
 	r.recent = r.served(now) + int64(n)
@@ -294,6 +294,9 @@ func (a *Allocator) slots() int {
 	rate, sure := a.capacity()
 	if !sure {
 		return unknownSlots
+	}
+	if a.cfg.Rate == 0 {
+		rate = max(rate, a.meter.best)
 	}
 	n := max(rate/slotRate, min(rate*turnsTime.Seconds()/float64(max(a.length, 1)), maxSlots))
 	return min(min(max(int(n), minSlots), maxSlots)+a.climb.more, mostSlots)

@@ -11,7 +11,9 @@ const (
 	window      = 2 * time.Second
 	// learn is how fast the measure falls when less was delivered although
 	// somebody always waited.
-	learn = 0.02
+	learn = 0.125
+	// forget is how fast the best falls, which tells whether an uplink is full.
+	forget = 0.02
 	// steady is how little two windows differ when the uplink is what limits both.
 	steady = 0.1
 )
@@ -22,6 +24,7 @@ const (
 type meter struct {
 	total int64 // bytes, ever
 	rate  float64
+	best  float64 // delivered in a window, of the last minutes
 	floor float64 // delivered in windows cut short
 	sure  bool    // the uplink was the limit at least once
 	from  time.Duration
@@ -75,6 +78,7 @@ func (m *meter) add(now time.Duration, n int64, more bool) (got float64, busy bo
 	case !m.slack:
 		m.rate += learn * (got - m.rate)
 	}
+	m.best = max(got, m.best+forget*(got-m.best))
 	busy = !m.slack
 	m.restart(now)
 	return got, busy

@@ -501,7 +501,7 @@ func TestMeter(t *testing.T) {
 		{"slower later", func(m *meter) {
 			m.resume(0)
 			feed(m, 0, 10*time.Second, 1e6, true)
-			feed(m, 10*time.Second, 400*time.Second, 5e5, true)
+			feed(m, 10*time.Second, 100*time.Second, 5e5, true)
 		}, 5e5, true},
 	} {
 		var m meter
@@ -593,8 +593,8 @@ func TestHeldUpByReceivers(t *testing.T) {
 		return all
 	}
 	sent(0, 30*time.Second, rate)
-	sent(30*time.Second, 50*time.Second, rate/40)
-	if got := float64(sent(50*time.Second, 60*time.Second, rate/40)) / 10; got < 0.85*rate {
+	sent(30*time.Second, 90*time.Second, rate/40)
+	if got := float64(sent(90*time.Second, 100*time.Second, rate/40)) / 10; got < 0.85*rate {
 		t.Errorf("%.1f MB/s of %.1f, with %d turns at a time", got/1e6, rate/1e6, a.slots())
 	}
 }
