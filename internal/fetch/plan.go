@@ -84,7 +84,7 @@ type Ablation struct {
 	Duty    bool // nobody is responsible for a piece
 	Order   bool // the edge is asked in file order by everybody
 	Patient bool // requests stay where they are, however long they wait
-	Yield   bool // the edge is always asked, and never gives way to peers
+	GiveWay bool // the edge is always asked, and never gives way to peers
 }
 
 // PeerInfo describes a peer that has joined the swarm on a link.

@@ -139,7 +139,7 @@ func (p *Plan) askEdge(now time.Duration) {
 	alone := p.company() == 0
 	short := p.short(now)
 	stuck := p.cfg.Class == Background && now-p.fresh.at >= backgroundPatience
-	free := alone || p.cfg.Ablate.Yield || p.burst(now) && !p.contended(now) || stuck || short && p.edge.full == 0
+	free := alone || p.cfg.Ablate.GiveWay || p.burst(now) && !p.contended(now) || stuck || short && p.edge.full == 0
 	p.measureEdge(now)
 	p.pacer.step(now, rates{total: p.fromAll.rate(now), p2p: p.quick.rate(now), edge: p.edge.rate.rate(now), fair: p.fair(now), sum: p.fromAll.total}, p.behind(now) || p.ending(now))
 	if free || short && !p.elastic(now) {

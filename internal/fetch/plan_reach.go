@@ -22,8 +22,8 @@ const (
 
 // reachOut settles how many peers are asked at a time and returns how many are. The
 // number that fills the downlink is enough; where that is not known more and more are
-// asked. That the edge is everybody's
-// bottleneck, a reader waits, or the end is near makes every peer welcome.
+// asked. Every peer is welcome where the edge is everybody's bottleneck, a reader waits,
+// or a download that the edge could bring alone is about to end.
 func (p *Plan) reachOut(now time.Duration) (busy int) {
 	for _, q := range p.turn {
 		if len(q.asks) > 0 {

@@ -25,7 +25,7 @@ func (w *world) newPlan(m *member, id int32, flow *edgeFlow) {
 		Size: o.size, PieceSize: o.piece, Have: m.have, Seed: w.seedOf(m.host), Uploads: h.uploads,
 		Rand:   rand.New(rand.NewPCG(w.cfg.Seed, uint64(id)<<16|uint64(m.runs))),
 		Class:  fetch.Class(w.cfg.Downloads[id].Class),
-		Ablate: fetch.Ablation{Duty: w.cfg.Ablate.SeedDuty, Order: w.cfg.Ablate.InOrder, Yield: w.cfg.Ablate.GiveWay},
+		Ablate: fetch.Ablation{Duty: w.cfg.Ablate.SeedDuty, Order: w.cfg.Ablate.InOrder, GiveWay: w.cfg.Ablate.GiveWay},
 	}
 	if by := w.cfg.Downloads[id].FinishBy; by > 0 {
 		c.FinishBy = max(by-w.now, 1) // the plan counts from now

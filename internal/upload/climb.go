@@ -42,11 +42,12 @@ func (c *climb) window(now time.Duration, got, best float64, slots int) {
 	if now < c.next && (!short || now < c.ended+leastPause) {
 		return
 	}
-	c.trying = max(1, slots/4)
+	more := max(1, slots/4)
 	if short {
-		c.trying = max(c.trying, min(slots, int(float64(slots)*(best/max(got, 1)-1)))) // as many as would fill it
+		more = max(more, min(slots, int(float64(slots)*(best/max(got, 1)-1)))) // as many as would fill it
 	}
-	if c.fewer && !short && c.more > 0 {
+	c.trying = min(more, mostSlots-slots)
+	if (c.fewer || c.trying == 0) && !short {
 		c.trying = -min(c.more, max(1, slots/8))
 	}
 	c.had, c.skip = got, true

@@ -78,7 +78,9 @@ func (m *meter) add(now time.Duration, n int64, more bool) (got float64, busy bo
 	case !m.slack:
 		m.rate += learn * (got - m.rate)
 	}
-	m.best = max(got, m.best+forget*(got-m.best))
+	if m.best = max(got, m.best); !m.slack {
+		m.best += forget * (got - m.best)
+	}
 	busy = !m.slack
 	m.restart(now)
 	return got, busy
