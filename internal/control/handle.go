@@ -189,6 +189,9 @@ func (s *session) report(r *wire.Report) {
 		s.fail(wire.Error{Code: wire.CodeBadReport, Message: err.Error(), Object: &r.Object, Report: r.ID})
 		return
 	}
+	if now.Before(g.Expires) { // older ones say nothing of the swarm as it is
+		s.c.dir.Report(directory.Scope{Publisher: g.Publisher, Object: g.Object}, r.FromEdge, r.FromPeers, now)
+	}
 	late := func(err error) {
 		s.fail(wire.Error{Code: wire.CodeOverload, Message: err.Error(), Report: r.ID, Retry: 10})
 	}

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/control/directory"
+	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -29,6 +31,10 @@ type Status struct {
 	Sessions int       `json:"sessions"`
 	Swarms   int       `json:"swarms"`
 	Members  int       `json:"members"`
+	// States counts the swarms by what they are to one who joins; Largest are
+	// those with most members.
+	States  map[directory.State]int `json:"states"`
+	Largest []SwarmStatus           `json:"largest"`
 	// Quarantined counts installations that are not handed out.
 	Quarantined int `json:"quarantined"`
 
@@ -54,6 +60,17 @@ type Status struct {
 	Objects    []ObjectTotals    `json:"objects"`    // by bytes, the largest
 }
 
+// SwarmStatus is a swarm as it is now.
+type SwarmStatus struct {
+	Publisher wire.Key          `json:"publisher"`
+	Object    manifest.ObjectID `json:"object"`
+	State     directory.State   `json:"state"`
+	Members   int               `json:"members"`
+	Seeds     int               `json:"seeds"`
+	Uploaders int               `json:"uploaders"`
+	Copies    float64           `json:"copies"` // of each piece on average, at members that upload
+}
+
 // Status gathers the state of the node.
 func (c *Control) Status(ctx context.Context) (Status, error) {
 	n := &c.counters
@@ -69,11 +86,24 @@ func (c *Control) Status(ctx context.Context) (Status, error) {
 	s.Sessions = len(c.sessions)
 	c.mu.Unlock()
 	s.Swarms, s.Members = c.dir.Size()
+	s.Largest, s.States = c.swarms()
 	var errs [3]error
 	s.Totals, errs[0] = c.reports.totals(ctx)
 	s.Publishers, errs[1] = c.reports.byPublisher(ctx)
 	s.Objects, errs[2] = c.reports.byObject(ctx)
 	return s, errors.Join(errs[:]...)
+}
+
+func (c *Control) swarms() ([]SwarmStatus, map[directory.State]int) {
+	largest, states := c.dir.Largest(maxTotals)
+	out := make([]SwarmStatus, len(largest))
+	for i, s := range largest {
+		out[i] = SwarmStatus{
+			Publisher: s.Scope.Publisher, Object: s.Scope.Object, State: s.State,
+			Members: s.Members, Seeds: s.Seeds, Uploaders: s.Uploaders, Copies: s.Copies,
+		}
+	}
+	return out, states
 }
 
 // serveStatus answers operators alone: what is downloaded here is nobody else's

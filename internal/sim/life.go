@@ -268,6 +268,9 @@ func (w *world) finish(id int32) {
 	o.Done, o.Took, o.Peers = true, m.doneAt-d.At, m.nlinks
 	w.pending--
 	w.tally.completed++
+	if _, away := w.away(); m.joined && !away {
+		w.control.dir.Report(w.objects[m.object].scope, o.FromEdge, o.FromPeers, w.clock())
+	}
 	m.plan = nil
 	w.hangUp(m)
 	m.until = m.doneAt + d.Linger

@@ -68,6 +68,9 @@ type Query struct {
 // of the swarm. One in quarantine gets none: they would be told of it.
 func (s *Swarm) Select(asker *Member, q Query, rng *rand.Rand) []*Member {
 	q.Want = min(q.Want, wire.MaxCandidates)
+	if s.saturated() && !asker.Seed() {
+		q.Want = min(q.Want, saturatedWant)
+	}
 	if q.Want <= 0 || asker.Policy == wire.P2POff || asker.Peer.Blamed() >= Quarantine {
 		return nil
 	}

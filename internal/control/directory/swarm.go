@@ -88,6 +88,7 @@ type Swarm struct {
 	members map[wire.Key]*Member
 	lists   map[listKey]*list
 	duties  duties
+	shares  shares
 }
 
 // NewSwarm returns an empty swarm.
