@@ -102,6 +102,10 @@ type GetOptions struct {
 	Resume bool
 	// Overwrite replaces an existing file, when the new one is whole.
 	Overwrite bool
+	// From are files that may hold an older version: what has not changed is copied
+	// from there and verified, and only the rest is fetched. A file that is replaced
+	// is one of them, and with Config.Data what earlier Gets of the URL have left.
+	From []string
 	// Header is sent with every request to the server.
 	Header http.Header
 	// Progress, if set, is called about five times a second.
@@ -114,6 +118,7 @@ type Progress struct {
 	Done      int64
 	FromEdge  int64
 	FromPeers int64
+	FromOld   int64 // had in older versions
 	Peers     int   // connected now
 	Rate      int64 // per second
 }
@@ -123,6 +128,7 @@ type Result struct {
 	Size      int64
 	FromEdge  int64
 	FromPeers int64
+	FromOld   int64 // had in older versions
 	Wasted    int64 // received and not needed, or not right
 	Peers     int   // that sent something
 	Elapsed   time.Duration
@@ -138,7 +144,7 @@ func (c *Client) Get(ctx context.Context, url, file string, o *GetOptions) (Resu
 		o = &GetOptions{}
 	}
 	d, err := c.engine.Download(ctx, agent.Request{
-		URL: url, File: file, Resume: o.Resume, Overwrite: o.Overwrite, Header: o.Header,
+		URL: url, File: file, Resume: o.Resume, Overwrite: o.Overwrite, From: o.From, Header: o.Header,
 	})
 	if err != nil {
 		return Result{}, err
@@ -149,7 +155,7 @@ func (c *Client) Get(ctx context.Context, url, file string, o *GetOptions) (Resu
 	}
 	c.keep(d)
 	return Result{
-		Size: r.Size, FromEdge: r.FromEdge, FromPeers: r.FromPeers, Wasted: r.Wasted, Peers: r.Peers,
+		Size: r.Size, FromEdge: r.FromEdge, FromPeers: r.FromPeers, FromOld: r.FromOld, Wasted: r.Wasted, Peers: r.Peers,
 		Elapsed: r.Elapsed, SHA256: r.SHA256,
 	}, nil
 }
@@ -171,7 +177,7 @@ func wait(ctx context.Context, d *agent.Download, report func(Progress)) (agent.
 				return
 			case <-tick.C:
 				p := d.Progress()
-				report(Progress{Size: p.Size, Done: p.Done, FromEdge: p.FromEdge, FromPeers: p.FromPeers, Peers: p.Peers, Rate: p.Rate})
+				report(Progress{Size: p.Size, Done: p.Done, FromEdge: p.FromEdge, FromPeers: p.FromPeers, FromOld: p.FromOld, Peers: p.Peers, Rate: p.Rate})
 			}
 		}
 	})

@@ -50,6 +50,10 @@ type Request struct {
 	Resume bool
 	// Overwrite replaces an existing File.
 	Overwrite bool
+	// From are files that may hold an older version of the object: what has not
+	// changed is copied from there. The file to be replaced is one of them, and what
+	// earlier downloads of the URL have left.
+	From []string
 	// Header is sent with every request to the edge.
 	Header http.Header
 	// Class says how long the download may take. FinishBy is the time, from its
@@ -71,6 +75,7 @@ type Progress struct {
 	FromEdge  int64 // bytes of Done that came from an edge
 	FromPeers int64 // bytes of Done that came from peers
 	FromDisk  int64 // bytes of Done that an earlier run had left
+	FromOld   int64 // bytes of Done that older versions had
 	Wasted    int64 // bytes received that were not needed or not right
 	Peers     int   // links open in the swarm
 	Rate      int64 // bytes per second, smoothed
@@ -90,6 +95,7 @@ type Result struct {
 	FromEdge  int64
 	FromPeers int64
 	FromDisk  int64
+	FromOld   int64
 	Wasted    int64
 	Peers     int               // peers that sent verified bytes
 	Object    manifest.ObjectID // zero for a plain URL

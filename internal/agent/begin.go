@@ -12,6 +12,7 @@ import (
 
 	"github.com/tandem-cdn/tandem/internal/fetch"
 	"github.com/tandem-cdn/tandem/internal/store"
+	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 const (
@@ -30,6 +31,9 @@ const (
 // disk while the manifest, the grant and the swarm are sought; when they are found in
 // time, the response goes on as one source among others.
 func (d *Download) fresh(ctx context.Context) error {
+	if began, err := d.update(ctx); began || err != nil {
+		return err
+	}
 	if !d.e.cfg.NoP2P {
 		d.e.group.Go(func() error {
 			_, _ = d.e.hosts.get(ctx, d.url) // asked for again, and judged, by bootstrap
@@ -83,6 +87,9 @@ func (d *Download) resume(ctx context.Context, r *store.Resumed) error {
 	}
 	b, err := d.rejoin(ctx, resp.Request.URL, r.File.Signed())
 	if err != nil {
+		return err
+	}
+	if err := d.reuse(ctx, resp, b); err != nil {
 		return err
 	}
 	if err = d.swarm(ctx, b, nil); errors.Is(err, fetch.ErrCorruptEdge) {
@@ -225,7 +232,7 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 // at once: its bytes are the same for all who start together, and those are the
 // ones that a crowd needs least.
 func (d *Download) pause(ctx context.Context, src *source, h http.Header, found chan *bootstrapped) {
-	if d.e.cfg.NoP2P || manifestLink(h) == "" || h.Get("Repr-Digest") == "" {
+	if d.e.cfg.NoP2P || describedBy(h, wire.ManifestType) == "" || h.Get("Repr-Digest") == "" {
 		return
 	}
 	most := min(time.Duration(float64(src.size)/pauseRate*float64(time.Second)), maxPause)
@@ -345,11 +352,15 @@ func (d *Download) swarm(ctx context.Context, b *bootstrapped, stream *fetch.Str
 	file, src := d.file, d.src
 	d.mu.Unlock()
 	m := newMember(d, b, file)
-	f := fetch.NewDownload(fetch.Options{
+	o := fetch.Options{
 		Store: file, Edge: src, Stream: stream, Seed: m.seed(), Uploads: d.e.cfg.Upload,
 		Window: d.window(), Announce: m.announce, Credit: m.credit, Corrupt: store.ErrCorrupt, Logger: d.e.log,
 		Patience: d.patience(), Class: d.req.Class, FinishBy: d.req.FinishBy,
-	})
+	}
+	if d.basis != nil {
+		o.Basis = d.basis
+	}
+	f := fetch.NewDownload(o)
 	m.fetch = f
 	if err := m.join(); err != nil {
 		d.e.log.Info("going on without a swarm", "url", d.url.Redacted(), "reason", err)

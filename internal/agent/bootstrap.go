@@ -28,6 +28,7 @@ var errPlain = errors.New("the server offers no manifest")
 type bootstrapped struct {
 	doc    *wire.WellKnown
 	signed *manifest.Signed // nil without a manifest that is good
+	chunks *url.URL         // of the chunk map; nil where there is none
 	grant  wire.GrantResponse
 	p2p    *p2p
 	err    error // errPlain, or why the rest is missing
@@ -57,7 +58,7 @@ func (d *Download) bootstrap(ctx context.Context, resp *http.Response) *bootstra
 // after any other error the object is an ordinary one.
 func (d *Download) findManifest(ctx context.Context, resp *http.Response, b *bootstrapped) error {
 	at := resp.Request.URL
-	link := manifestLink(resp.Header)
+	link := describedBy(resp.Header, wire.ManifestType)
 	var err error
 	if b.doc, err = d.e.hosts.get(ctx, at); err != nil {
 		if link == "" {
@@ -66,7 +67,7 @@ func (d *Download) findManifest(ctx context.Context, resp *http.Response, b *boo
 		return err
 	}
 	linked := link != ""
-	if !linked && b.doc.Manifests != "" {
+	if !linked {
 		link = strings.ReplaceAll(b.doc.Manifests, "{path}", at.EscapedPath())
 	}
 	if link == "" {
@@ -82,7 +83,7 @@ func (d *Download) findManifest(ctx context.Context, resp *http.Response, b *boo
 	// A published manifest lies there; an edge tells the digest once it has made
 	// its own.
 	d.ready.Store(!linked || resp.Header.Get("Repr-Digest") != "")
-	signed, err := d.fetchManifest(ctx, target, linked)
+	signed, chunks, err := d.fetchManifest(ctx, target, linked)
 	if err == nil {
 		err = d.vouch(ctx, at, b, signed)
 	}
@@ -93,6 +94,12 @@ func (d *Download) findManifest(ctx context.Context, resp *http.Response, b *boo
 		return fmt.Errorf("manifest of another version: the object has %d bytes", size)
 	}
 	b.signed = signed
+	if chunks == "" && !linked {
+		chunks = strings.ReplaceAll(b.doc.Chunks, "{path}", at.EscapedPath())
+	}
+	if u, err := target.Parse(chunks); err == nil && chunks != "" {
+		b.chunks = u
+	}
 	return nil
 }
 
@@ -199,36 +206,49 @@ func (d *Download) fetchGrant(ctx context.Context, b *bootstrapped) (wire.GrantR
 const maxManifestTries = 20
 
 // fetchManifest gets a manifest, and believes nothing that it says. linked says
-// that the response for the object names it.
-func (d *Download) fetchManifest(ctx context.Context, u *url.URL, linked bool) (*manifest.Signed, error) {
+// that the response for the object names it. With it comes the link to the chunk map,
+// if there is one.
+func (d *Download) fetchManifest(ctx context.Context, u *url.URL, linked bool) (s *manifest.Signed, chunks string, err error) {
+	raw, h, err := d.describing(ctx, u, linked, manifest.MaxEncoded)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(raw) > manifest.MaxEncoded {
+		return nil, "", fmt.Errorf("%w: more than the %d bytes that a manifest can have", ErrManifest, manifest.MaxEncoded)
+	}
+	if s, err = manifest.DecodeSigned(raw); err != nil {
+		return nil, "", fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	return s, describedBy(h, wire.ChunksType), nil
+}
+
+// describing gets what describes an object, most bytes and one at most. It asks again
+// while that is being made.
+func (d *Download) describing(ctx context.Context, u *url.URL, linked bool, most int64) ([]byte, http.Header, error) {
 	for try := 1; ; try++ {
-		raw, retry, err := d.getManifest(ctx, u, linked)
+		raw, h, retry, err := d.getDescribing(ctx, u, linked, most)
 		if err == nil {
-			s, err := manifest.DecodeSigned(raw)
-			if err != nil {
-				return nil, fmt.Errorf("%w: %w", ErrManifest, err)
-			}
-			return s, nil
+			return raw, h, nil
 		}
 		if retry == 0 || try == maxManifestTries {
-			return nil, err
+			return nil, nil, err
 		}
 		select {
 		case <-time.After(retry):
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		}
 	}
 }
 
-func (d *Download) getManifest(ctx context.Context, u *url.URL, linked bool) (raw []byte, retry time.Duration, err error) {
+func (d *Download) getDescribing(ctx context.Context, u *url.URL, linked bool, most int64) (raw []byte, h http.Header, retry time.Duration, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
 	resp, err := d.e.http.Do(req)
 	if err != nil {
-		return nil, 0, classify(err)
+		return nil, nil, 0, classify(err)
 	}
 	defer resp.Body.Close()
 	if !isWhole(resp) {
@@ -236,24 +256,21 @@ func (d *Download) getManifest(ctx context.Context, u *url.URL, linked bool) (ra
 		if resp.StatusCode == http.StatusServiceUnavailable {
 			retry = max(e.retry, time.Second)
 		}
-		return nil, retry, e
+		return nil, nil, retry, e
 	}
 	if !linked && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
-		return nil, 0, errPlain // what some servers have for all that they have not
+		return nil, nil, 0, errPlain // what some servers have for all that they have not
 	}
-	raw, err = io.ReadAll(io.LimitReader(newBody(ctx, resp.Body, nil), manifest.MaxEncoded+1))
-	if err == nil && len(raw) > manifest.MaxEncoded {
-		err = fmt.Errorf("%w: more than the %d bytes that a manifest can have", ErrManifest, manifest.MaxEncoded)
-	}
-	return raw, 0, err
+	raw, err = io.ReadAll(io.LimitReader(newBody(ctx, resp.Body, nil), most+1))
+	return raw, resp.Header, 0, err
 }
 
-// manifestLink returns the target of the Link header field (RFC 8288) with
-// rel="describedby" and the media type of manifests, or "".
-func manifestLink(h http.Header) string {
+// describedBy returns the target of the Link header field (RFC 8288) with
+// rel="describedby" and a media type, or "".
+func describedBy(h http.Header, media string) string {
 	found := ""
 	eachLink(h, func(target, params string) bool {
-		if hasParam(params, "rel", "describedby") && hasParam(params, "type", wire.ManifestType) {
+		if hasParam(params, "rel", "describedby") && hasParam(params, "type", media) {
 			found = target
 		}
 		return found == ""

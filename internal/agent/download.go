@@ -52,6 +52,8 @@ type Download struct {
 	moved   chan struct{} // told when reach changes
 	kept    int64         // bytes an earlier run had left
 	base    fetch.Stats   // bytes counted before fetch began
+	basis   *store.Basis  // older versions; the download's goroutine's
+	reused  int64         // bytes of whole pieces that they had
 	temp    string        // directory to remove at the end
 	warning string        // see Result
 	notice  string        // see Progress
@@ -126,6 +128,7 @@ func (d *Download) Close() error {
 	if d.plain != nil {
 		err = errors.Join(err, d.plain.Close())
 	}
+	d.forget()
 	if d.temp != "" {
 		err = errors.Join(err, os.RemoveAll(d.temp))
 	}
@@ -154,6 +157,7 @@ func (d *Download) Progress() Progress {
 		st.FromEdge += f.FromEdge
 		st.FromPeers, st.Peers, st.Rate = f.FromPeers, f.Peers, f.Rate
 		st.Wasted += f.Wasted
+		st.FromBasis = f.FromBasis
 		if f.Full {
 			p.Note = "the server is full, waiting"
 		}
@@ -168,7 +172,8 @@ func (d *Download) Progress() Progress {
 		p.Object, p.Uploaded = d.member.object(), d.member.swarm.Uploaded()
 	}
 	p.FromEdge, p.FromPeers, p.Wasted, p.Peers, p.Rate = st.FromEdge, st.FromPeers, st.Wasted, st.Peers, st.Rate
-	p.Done = p.FromEdge + p.FromPeers + p.FromDisk
+	p.FromOld = d.reused + st.FromBasis
+	p.Done = p.FromEdge + p.FromPeers + p.FromDisk + p.FromOld
 	select {
 	case <-d.done:
 		p.Complete = d.err == nil
@@ -241,7 +246,8 @@ func (d *Download) discard() {
 	if d.plain != nil {
 		d.logError("discard", d.plain.Abort())
 	}
-	d.file, d.plain, d.fetch, d.src, d.kept, d.base = nil, nil, nil, nil, 0, fetch.Stats{}
+	d.forget()
+	d.file, d.plain, d.fetch, d.src, d.kept, d.base, d.reused = nil, nil, nil, nil, 0, fetch.Stats{}, 0
 	d.req.Resume = false
 }
 
@@ -270,8 +276,10 @@ func (d *Download) finish() (Result, error) {
 	if err != nil {
 		return Result{}, d.explain(err)
 	}
+	r.FromOld = d.reused
 	if d.fetch != nil {
 		st := d.fetch.Stats()
+		r.FromOld += st.FromBasis
 		r.FromEdge += st.FromEdge
 		r.FromPeers, r.Peers = st.FromPeers, st.Senders
 		r.Wasted += st.Wasted
@@ -281,7 +289,11 @@ func (d *Download) finish() (Result, error) {
 	if d.member != nil {
 		d.member.complete(r)
 	}
-	d.e.log.Info("object complete", "url", d.url.Redacted(), "bytes", r.Size, "from_edge", r.FromEdge, "from_peers", r.FromPeers, "wasted", r.Wasted)
+	d.forget()
+	if d.temp == "" {
+		d.logError("list of downloads", d.e.history.add(d.req.URL, d.req.File))
+	}
+	d.e.log.Info("object complete", "url", d.url.Redacted(), "bytes", r.Size, "from_edge", r.FromEdge, "from_peers", r.FromPeers, "from_old", r.FromOld, "wasted", r.Wasted)
 	return r, nil
 }
 

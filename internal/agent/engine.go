@@ -36,6 +36,8 @@ type Engine struct {
 	ledger *ledger.Ledger
 	hosts  *hosts
 
+	history *history
+
 	ctx    context.Context
 	cancel context.CancelFunc
 	group  *errgroup.Group
@@ -80,6 +82,7 @@ func New(cfg Config) (*Engine, error) {
 		e.down = rate.NewLimiter(rate.Limit(cfg.DownloadLimit), burst)
 	}
 	e.hosts = newHosts(e.http)
+	e.history = openHistory(filepath.Join(e.data, "downloads.json"))
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.group, _ = errgroup.WithContext(e.ctx)
 	return e, nil

@@ -73,7 +73,7 @@ func (m *member) join() error {
 	m.swarm, err = m.b.p2p.node.Join(swarm.Membership{
 		Object: m.object(), Manifest: m.b.signed.Manifest, Source: shared{m},
 		Grant: func() string { return *m.grant.Load() }, Trusted: m.b.doc.Keys.Public(),
-		Uploads: m.d.e.cfg.Upload, Handler: handler{m},
+		Uploads: m.d.e.cfg.Upload, Part: m.fetch.Part, Handler: handler{m},
 	})
 	if err != nil {
 		m.control = nil
@@ -234,8 +234,8 @@ func (h handler) PeerBytes(p *swarm.Peer, piece, n int) {
 
 func (h handler) PeerLate(_ *swarm.Peer, n int) { h.m.fetch.PeerLate(n) }
 
-func (h handler) PeerPiece(p *swarm.Peer, piece int, data []byte) {
-	h.m.fetch.PeerPiece(p, piece, data)
+func (h handler) PeerPiece(p *swarm.Peer, piece int, begin int64, data []byte) {
+	h.m.fetch.PeerPiece(p, piece, begin, data)
 }
 
 func (h handler) PeerReject(p *swarm.Peer, piece int, missing bool, retry time.Duration) {

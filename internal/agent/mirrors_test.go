@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tandem-cdn/tandem/internal/edge"
+	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 func TestMirrorURLs(t *testing.T) {
@@ -56,7 +57,7 @@ func FuzzLinks(f *testing.F) {
 	at := &url.URL{Scheme: "http", Host: "a.example", Path: "/f"}
 	f.Fuzz(func(t *testing.T, field string) {
 		h := http.Header{"Link": {field}}
-		_ = manifestLink(h)
+		_ = describedBy(h, wire.ManifestType)
 		for _, u := range mirrorURLs(&source{url: at.String(), at: at, answered: h}, nil) {
 			if u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" {
 				t.Errorf("mirror %q", u)

@@ -17,6 +17,7 @@ type Request struct {
 	File      string      `json:"file"` // absolute
 	Resume    bool        `json:"resume,omitempty"`
 	Overwrite bool        `json:"overwrite,omitempty"`
+	From      []string    `json:"from,omitempty"` // absolute
 	Header    http.Header `json:"header,omitempty"`
 	Class     fetch.Class `json:"class,omitempty"`
 	FinishBy  float64     `json:"finish_by,omitempty"` // seconds
@@ -44,6 +45,7 @@ type Transfer struct {
 	FromEdge  int64              `json:"from_edge"`
 	FromPeers int64              `json:"from_peers"`
 	FromDisk  int64              `json:"from_disk"`
+	FromOld   int64              `json:"from_old"`
 	Wasted    int64              `json:"wasted"`
 	Peers     int                `json:"peers"`
 	Rate      int64              `json:"rate"`     // bytes per second
@@ -82,7 +84,7 @@ type Status struct {
 func NewTransfer(url, file string, p agent.Progress) Transfer {
 	t := Transfer{
 		URL: url, File: file, Size: p.Size, Done: p.Done, FromEdge: p.FromEdge, FromPeers: p.FromPeers,
-		FromDisk: p.FromDisk, Wasted: p.Wasted, Peers: p.Peers, Rate: p.Rate, Uploaded: p.Uploaded,
+		FromDisk: p.FromDisk, FromOld: p.FromOld, Wasted: p.Wasted, Peers: p.Peers, Rate: p.Rate, Uploaded: p.Uploaded,
 		Seconds: p.Elapsed.Seconds(), Complete: p.Complete, Note: p.Note,
 	}
 	if p.Object != (manifest.ObjectID{}) {
@@ -106,7 +108,7 @@ func (t Transfer) progress() agent.Progress {
 func finished(r agent.Result) Transfer {
 	t := Transfer{
 		URL: r.URL, File: r.File, Size: r.Size, Done: r.Size, FromEdge: r.FromEdge, FromPeers: r.FromPeers,
-		FromDisk: r.FromDisk, Wasted: r.Wasted, Peers: r.Peers, Seconds: r.Elapsed.Seconds(), Complete: true,
+		FromDisk: r.FromDisk, FromOld: r.FromOld, Wasted: r.Wasted, Peers: r.Peers, Seconds: r.Elapsed.Seconds(), Complete: true,
 		SHA256: &r.SHA256, Warning: r.Warning,
 	}
 	for _, e := range r.Edges {
@@ -121,7 +123,7 @@ func finished(r agent.Result) Transfer {
 func (t Transfer) result() agent.Result {
 	r := agent.Result{
 		URL: t.URL, File: t.File, Size: t.Size, FromEdge: t.FromEdge, FromPeers: t.FromPeers,
-		FromDisk: t.FromDisk, Wasted: t.Wasted, Peers: t.Peers, Elapsed: t.progress().Elapsed,
+		FromDisk: t.FromDisk, FromOld: t.FromOld, Wasted: t.Wasted, Peers: t.Peers, Elapsed: t.progress().Elapsed,
 		Warning: t.Warning,
 	}
 	for _, e := range t.Edges {

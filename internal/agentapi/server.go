@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -205,8 +206,8 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "request: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	if !filepath.IsAbs(req.File) {
-		http.Error(w, "request: file must be an absolute path", http.StatusBadRequest)
+	if !filepath.IsAbs(req.File) || slices.ContainsFunc(req.From, func(name string) bool { return !filepath.IsAbs(name) }) {
+		http.Error(w, "request: files must be absolute paths", http.StatusBadRequest)
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")

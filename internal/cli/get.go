@@ -29,7 +29,8 @@ type getCmd struct {
 	Priority fetch.Class   `help:"How long it may take: interactive (no longer than from the edge alone), normal (hardly longer), background (peers have time; see --finish-by)." default:"normal" placeholder:"WORD"`
 	FinishBy time.Duration `help:"With --priority=background: the time in which it must be done." placeholder:"DURATION"`
 
-	Force bool `short:"f" help:"Overwrite an existing file."`
+	Force bool     `short:"f" help:"Overwrite an existing file."`
+	From  []string `help:"A file with an older version: what has not changed comes from there. Not needed for a file that -f replaces, nor for what the same URL gave before. Can be repeated." sep:"none" placeholder:"OLD"`
 	config.Get
 }
 
@@ -61,7 +62,31 @@ func (c *getCmd) Run(p *process) error {
 	case c.FinishBy < 0:
 		return usage(fmt.Errorf("--finish-by %v: it is over already", c.FinishBy))
 	}
+	if err := c.findOld(); err != nil {
+		return usage(err)
+	}
 	return runGet(p.ctx, p, getOptions{getCmd: *c, header: header})
+}
+
+// findOld makes the names of older versions good for an agent, which has another
+// working directory.
+func (c *getCmd) findOld() error {
+	if len(c.From) > 0 && c.NoP2P {
+		return errors.New("--from needs the manifest, which --no-p2p does not ask for")
+	}
+	for i, name := range c.From {
+		fi, err := os.Stat(name)
+		if err == nil && !fi.Mode().IsRegular() {
+			err = errors.New("not a regular file")
+		}
+		if err != nil {
+			return fmt.Errorf("--from %s: %w", name, err)
+		}
+		if c.From[i], err = filepath.Abs(name); err != nil {
+			return fmt.Errorf("--from %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 type getOptions struct {
@@ -185,7 +210,7 @@ func getOne(ctx context.Context, p *process, d downloader, o getOptions, rawURL 
 // request is what to ask the engine for, and the file as the user would say it:
 // an agent has another working directory.
 func request(ctx context.Context, o getOptions, rawURL string) (req agent.Request, name string, err error) {
-	req = agent.Request{URL: rawURL, Resume: o.Continue, Overwrite: o.Force, Header: o.header, Class: o.Priority, FinishBy: o.FinishBy}
+	req = agent.Request{URL: rawURL, Resume: o.Continue, Overwrite: o.Force, From: o.From, Header: o.header, Class: o.Priority, FinishBy: o.FinishBy}
 	name = o.Output
 	switch {
 	case name == "-":

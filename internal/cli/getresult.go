@@ -20,6 +20,7 @@ type resultJSON struct {
 	Seconds   float64 `json:"seconds"`
 	FromEdge  int64   `json:"from_edge"`
 	FromPeers int64   `json:"from_peers"`
+	FromOld   int64   `json:"from_old"`
 	Wasted    int64   `json:"wasted"`
 	Peers     int     `json:"peers"`
 	Object    string  `json:"object"` // "" for a URL without a manifest
@@ -46,7 +47,7 @@ func printResult(w io.Writer, r agent.Result) error {
 	}
 	err := json.NewEncoder(w).Encode(resultJSON{
 		URL: r.URL, File: r.File, Bytes: r.Size, Seconds: r.Elapsed.Seconds(),
-		FromEdge: r.FromEdge, FromPeers: r.FromPeers, Wasted: r.Wasted, Peers: r.Peers,
+		FromEdge: r.FromEdge, FromPeers: r.FromPeers, FromOld: r.FromOld, Wasted: r.Wasted, Peers: r.Peers,
 		Object: object, SHA256: fmt.Sprintf("%x", r.SHA256[:]), Edges: edges,
 	})
 	if err != nil {

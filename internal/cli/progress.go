@@ -81,6 +81,9 @@ func renderProgress(name string, p agent.Progress, width int) string {
 	if got := p.FromEdge + p.FromPeers; p.Peers > 0 && got > 0 {
 		peers = fmt.Sprintf("  %d%% from %s", p.FromPeers*100/got, plural(p.Peers, "peer"))
 	}
+	if p.FromOld > 0 {
+		peers = fmt.Sprintf("  %s from the old version", formatSize(p.FromOld)) + peers
+	}
 	amount := " " + formatSize(p.Done)
 	rate := " " + formatSize(p.Rate) + "/s"
 	essential := percent + rate
@@ -184,7 +187,7 @@ func plural(n int, what string) string {
 func summary(r agent.Result) string {
 	rate := ""
 	if s := r.Elapsed.Seconds(); s > 0 {
-		rate = fmt.Sprintf(" (%s/s)", formatSize(int64(float64(r.Size-r.FromDisk)/s)))
+		rate = fmt.Sprintf(" (%s/s)", formatSize(int64(float64(r.Size-r.FromDisk-r.FromOld)/s)))
 	}
 	from := ""
 	if got := r.FromEdge + r.FromPeers; r.FromPeers > 0 && got > 0 {
@@ -193,6 +196,9 @@ func summary(r agent.Result) string {
 	kept := ""
 	if r.FromDisk > 0 {
 		kept = fmt.Sprintf(", %s were there", formatSize(r.FromDisk))
+	}
+	if r.FromOld > 0 {
+		kept += fmt.Sprintf(", %s from the old version", formatSize(r.FromOld))
 	}
 	verified := ""
 	if r.Object != (manifest.ObjectID{}) {

@@ -15,6 +15,7 @@ const (
 	grantsPath     = wire.WellKnownPath + "/grants"
 	purgePath      = wire.WellKnownPath + "/purge"
 	manifestPrefix = wire.WellKnownPath + "/manifest/"
+	chunksPrefix   = wire.WellKnownPath + "/chunks/"
 	healthPath     = "/healthz"
 
 	// methodPurge is the method that caches before this one understood.
@@ -36,7 +37,9 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request) {
 	case path == purgePath:
 		e.servePurges(w, r)
 	case strings.HasPrefix(path, manifestPrefix):
-		e.serveManifest(w, r)
+		e.serveVersion(w, r, manifestPrefix, e.source.wait, e.sendManifest)
+	case strings.HasPrefix(path, chunksPrefix):
+		e.serveVersion(w, r, chunksPrefix, e.source.chunks, e.sendChunks)
 	case strings.HasPrefix(path, wire.WellKnownPath+"/"):
 		http.NotFound(w, r)
 	default:

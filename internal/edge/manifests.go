@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/chunkmap"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -60,14 +61,16 @@ func (e *Edge) serveWellKnown(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(e.wellKnown))
 }
 
-// serveManifest answers manifestPrefix + version + key. The version makes the URL
-// name these bytes for ever.
-func (e *Edge) serveManifest(w http.ResponseWriter, r *http.Request) {
+// serveVersion answers prefix + version + key with what describes an object, once
+// wait has it. The version makes the URL name these bytes for ever.
+func (e *Edge) serveVersion(w http.ResponseWriter, r *http.Request, prefix string,
+	wait func(context.Context, string) (object, error), send func(http.ResponseWriter, *http.Request, object),
+) {
 	if !allow(w, r, http.MethodGet, http.MethodHead) {
 		return
 	}
 	e.allowOrigin(w.Header())
-	name, key, ok := strings.Cut(strings.TrimPrefix(keyOf(r.URL), manifestPrefix), "/")
+	name, key, ok := strings.Cut(strings.TrimPrefix(keyOf(r.URL), prefix), "/")
 	if !ok {
 		fail(w, http.StatusNotFound, "no such manifest")
 		return
@@ -82,9 +85,9 @@ func (e *Edge) serveManifest(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), manifestWait)
 	defer cancel()
-	o, err := e.source.wait(ctx, key)
+	o, err := wait(ctx, key)
 	if err == nil && e.named(name, o) {
-		e.sendManifest(w, r, o)
+		send(w, r, o)
 		return
 	}
 	e.denyManifest(w, key, err)
@@ -119,7 +122,21 @@ func (e *Edge) sendManifest(w http.ResponseWriter, r *http.Request, o object) {
 	signed := e.signer.sign(o.manifest)
 	h := w.Header()
 	h.Set("Content-Type", wire.ManifestType)
-	h.Set("Cache-Control", forever)
 	h.Set("Etag", `"`+signed.Object.String()+`"`)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(signed.Append(nil)))
+	if o.size >= chunkmap.MinObject {
+		h.Set("Link", fmt.Sprintf("<%s>; rel=%q; type=%q", linkTo(chunksPrefix+e.signer.name(o)+o.key), "describedby", wire.ChunksType))
+	}
+	sendForever(w, r, signed.Append(nil))
+}
+
+func (e *Edge) sendChunks(w http.ResponseWriter, r *http.Request, o object) {
+	h := w.Header()
+	h.Set("Content-Type", wire.ChunksType)
+	h.Set("Etag", `"`+o.chunks.Object.String()+`.chunks"`)
+	sendForever(w, r, o.chunks.Sign(e.signer.key))
+}
+
+func sendForever(w http.ResponseWriter, r *http.Request, b []byte) {
+	w.Header().Set("Cache-Control", forever)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/tandem-cdn/tandem/internal/chunkmap"
 	"github.com/tandem-cdn/tandem/internal/edge/dir"
 	"github.com/tandem-cdn/tandem/internal/filehash"
 	"github.com/tandem-cdn/tandem/internal/manifest"
@@ -23,6 +24,8 @@ type source interface {
 	// wait returns the present version with its manifest, once that is made. Its
 	// errors wrap errNoManifest or errMoving where that is the cause.
 	wait(ctx context.Context, key string) (object, error)
+	// chunks is wait for the chunk map.
+	chunks(ctx context.Context, key string) (object, error)
 	// purge forgets what is stored of a key, or of all keys that begin with what
 	// stands before a final "*".
 	purge(pattern string) (int, error)
@@ -41,6 +44,7 @@ type object struct {
 	size     int64              // bytes, -1 while not known
 	private  bool               // not to be shared
 	manifest *manifest.Manifest // nil until known
+	chunks   *chunkmap.Map      // set by source.chunks alone
 }
 
 // dirSource adapts a directory, whose keys are decoded paths.
@@ -76,13 +80,29 @@ func (d dirSource) wait(ctx context.Context, key string) (object, error) {
 		return object{}, err
 	}
 	v, err := d.Manifest(ctx, path)
+	return ofDir(v), cause(err)
+}
+
+func (d dirSource) chunks(ctx context.Context, key string) (object, error) {
+	path, err := decoded(key)
+	if err != nil {
+		return object{}, err
+	}
+	v, chunks, err := d.Chunks(ctx, path)
+	o := ofDir(v)
+	o.chunks = chunks
+	return o, cause(err)
+}
+
+// cause gives an error of a directory the cause that source promises.
+func cause(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return object{}, fmt.Errorf("%w: %w", errNoManifest, err)
+		return fmt.Errorf("%w: %w", errNoManifest, err)
 	case errors.Is(err, filehash.ErrChanged):
-		return object{}, fmt.Errorf("%w: %w", errMoving, err)
+		return fmt.Errorf("%w: %w", errMoving, err)
 	}
-	return ofDir(v), err
+	return err
 }
 
 func (d dirSource) purge(pattern string) (int, error) {

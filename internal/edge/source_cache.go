@@ -60,6 +60,20 @@ func (c cacheSource) lookup(key string) (object, bool) {
 
 func (c cacheSource) wait(ctx context.Context, key string) (object, error) {
 	v, m, err := c.WaitManifest(ctx, key)
+	o, err := described(v, key, err)
+	o.manifest = m
+	return o, err
+}
+
+func (c cacheSource) chunks(ctx context.Context, key string) (object, error) {
+	v, m, err := c.Chunks(ctx, key)
+	o, err := described(v, key, err)
+	o.chunks = m
+	return o, err
+}
+
+// described is a version that somebody has waited for, or why there is none.
+func described(v *cache.Version, key string, err error) (object, error) {
 	var status *cache.StatusError
 	switch {
 	case errors.As(err, &status), errors.Is(err, cache.ErrNotCacheable), errors.Is(err, cache.ErrNoSpace):
@@ -71,9 +85,7 @@ func (c cacheSource) wait(ctx context.Context, key string) (object, error) {
 	case v.Authorized:
 		return object{}, fmt.Errorf("%s needs credentials: %w", key, errNoManifest)
 	}
-	o := ofCache(v)
-	o.manifest = m
-	return o, nil
+	return ofCache(v), nil
 }
 
 func (c cacheSource) purge(pattern string) (int, error) { return c.Purge(pattern) }

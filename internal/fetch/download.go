@@ -54,6 +54,9 @@ type Options struct {
 	Edge  Edge
 	// Stream, if set, is the response that began the download.
 	Stream *Stream
+	// Basis, if set, has bytes of the object from older versions. It cannot be had
+	// together with Stream.
+	Basis Basis
 	// Patience is how long a download goes on without a byte while edges say when to
 	// come back (503 and Retry-After); the default is ten minutes.
 	Patience time.Duration
@@ -77,6 +80,7 @@ type Options struct {
 // Stats are counters of a download, in bytes.
 type Stats struct {
 	FromEdge, FromPeers, Wasted int64 // not what comes after the last piece
+	FromBasis                   int64 // of pieces that the basis had in part
 	Rate                        int64 // per second, over the last two
 	Peers                       int   // in the swarm now
 	Senders                     int   // peers that have sent verified bytes
@@ -130,6 +134,8 @@ type Download struct {
 	senders  map[Peer]bool
 	due      bool // something happened that the plan should answer at once
 
+	whole sync.Pool // of buffers for pieces that are put together
+
 	mu    sync.Mutex
 	stats Stats
 }
@@ -142,13 +148,14 @@ func NewDownload(o Options) *Download {
 	d := &Download{
 		o: o, m: m, start: time.Now(),
 		events: make(chan func(time.Duration), 256), done: make(chan struct{}), placed: make(chan struct{}),
-		plan: NewPlan(Config{
-			Size: m.Size, PieceSize: m.PieceSize, Have: o.Store.Have(), Seed: o.Seed, Class: o.Class, FinishBy: o.FinishBy, Uploads: o.Uploads, Window: o.Window,
-			StreamAt: first, StreamEnd: end,
-			Rand: rand.New(rand.NewPCG(rand.Uint64(), o.Seed)),
-		}),
 		ids: map[Peer]PeerID{}, peers: map[PeerID]Peer{}, edge: map[int]*edgeRun{}, senders: map[Peer]bool{},
 	}
+	d.plan = NewPlan(Config{
+		Size: m.Size, PieceSize: m.PieceSize, Have: o.Store.Have(), Seed: o.Seed, Class: o.Class, FinishBy: o.FinishBy, Uploads: o.Uploads, Window: o.Window,
+		StreamAt: first, StreamEnd: end,
+		Need: d.needs(),
+		Rand: rand.New(rand.NewPCG(rand.Uint64(), o.Seed)),
+	})
 	d.reader.Store(-1)
 	d.admit(o.Edge)
 	return d
@@ -294,10 +301,11 @@ func (d *Download) stored(err error) bool {
 	return false
 }
 
-// arrived counts a piece that is in the store now.
-func (d *Download) arrived(piece int, count *int64) {
+// arrived counts a piece that is in the store now, of which n bytes have come.
+func (d *Download) arrived(piece int, n int64, count *int64) {
 	d.mu.Lock()
-	*count += d.m.PieceLen(piece)
+	*count += n
+	d.stats.FromBasis += d.m.PieceLen(piece) - n
 	d.mu.Unlock()
 }
 
@@ -378,24 +386,42 @@ func (d *Download) PeerReject(p Peer, piece int, missing bool, retry time.Durati
 	})
 }
 
-// PeerPiece stores a piece from a peer if it verifies. data is used until the
-// return only.
-func (d *Download) PeerPiece(p Peer, piece int, data []byte) {
-	err := d.o.Store.WritePiece(piece, data)
+// PeerPiece stores what has come from a peer of a piece, from its byte begin on, if
+// the piece verifies. data is used until the return only.
+func (d *Download) PeerPiece(p Peer, piece int, begin int64, data []byte) {
+	n := int64(len(data))
+	part := n < d.m.PieceLen(piece)
+	var err error
+	if part {
+		data, err = d.complete(piece, begin, data)
+		defer d.whole.Put(data[:cap(data)]) //nolint:staticcheck // a slice header is small beside the piece
+	}
+	if err == nil {
+		err = d.o.Store.WritePiece(piece, data)
+	}
 	ok := err == nil
-	if ok {
+	switch {
+	case ok:
 		d.o.Announce(piece)
-	} else if !d.stored(err) {
+	case part && d.spoilt(piece, part, err):
+		d.post(func(now time.Duration) {
+			d.due = true
+			// Who may have sent rubbish is not asked for this piece again.
+			d.plan.PeerRejects(now, d.ids[p], piece, errors.Is(err, d.o.Corrupt), 0)
+			d.plan.PeerLate(n)
+		})
 		return
-	} else {
+	case !d.stored(err):
+		return
+	default:
 		p.Drop(DropCorrupt) // here: when the plan comes to it the peer may have left
 	}
 	d.post(func(time.Duration) {
 		d.due = true
 		if d.plan.PeerPiece(d.ids[p], piece, ok) {
-			d.arrived(piece, &d.stats.FromPeers)
+			d.arrived(piece, n, &d.stats.FromPeers)
 			d.senders[p] = true
-			d.o.Credit(p, int(d.m.PieceLen(piece)))
+			d.o.Credit(p, int(n))
 		}
 	})
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/chunkmap"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
@@ -81,11 +83,13 @@ func (d *Download) runEdge(ctx context.Context, a AskEdge, body io.ReadCloser) {
 // stream reads pieces off the edge, verifies and stores them.
 func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body io.ReadCloser) error {
 	given := body != nil
+	gaps := make([][]chunkmap.Range, end-first)
+	for i := range gaps {
+		gaps[i] = d.gaps(first + i) // they may change, but not what was asked for
+	}
 	if !given {
-		off := d.m.Offset(first)
-		n := min(d.m.Offset(end), d.m.Size) - off
 		var err error
-		if body, err = e.from.Fetch(ctx, off, n); err != nil {
+		if body, err = d.ask(ctx, e.from, gaps); err != nil {
 			return err
 		}
 	}
@@ -101,11 +105,16 @@ func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body 
 		if int64(i) >= e.end.Load() {
 			break
 		}
-		in := incoming{d: d, ctx: ctx, run: e, body: body, left: d.m.PieceLen(i)}
-		if err := d.o.Store.ReceivePiece(i, buf[:in.left], &in); err != nil {
-			if in.left > 0 {
-				return fmt.Errorf("edge: piece %d: %w", i, err)
-			}
+		n := total(gaps[i-first])
+		in := &incoming{d: d, ctx: ctx, run: e, body: body, left: n}
+		err := d.o.Store.ReceivePiece(i, buf[:d.m.PieceLen(i)], d.patched(i, gaps[i-first], in))
+		switch {
+		case err == nil:
+		case d.spoilt(i, n < d.m.PieceLen(i), err):
+			return nil
+		case in.left > 0:
+			return fmt.Errorf("edge: piece %d: %w", i, err)
+		default:
 			d.stored(err)
 			return err
 		}
@@ -113,8 +122,8 @@ func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body 
 		d.post(func(time.Duration) {
 			d.due = true
 			if d.plan.EdgePiece(e.req, i) {
-				d.arrived(i, &d.stats.FromEdge)
-				d.count(e.edge, func(st *EdgeStats) { st.Bytes += d.m.PieceLen(i) })
+				d.arrived(i, n, &d.stats.FromEdge)
+				d.count(e.edge, func(st *EdgeStats) { st.Bytes += n })
 			}
 		})
 	}
@@ -122,6 +131,24 @@ func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body 
 		_, _ = io.CopyN(io.Discard, body, 1) // reach the end, so that the connection is kept
 	}
 	return nil
+}
+
+// ask opens the body of a request for gaps of pieces.
+func (d *Download) ask(ctx context.Context, from Edge, gaps [][]chunkmap.Range) (io.ReadCloser, error) {
+	all := merged(slices.Concat(gaps...))
+	if len(all) == 1 {
+		return from.Fetch(ctx, all[0].Off, all[0].Len)
+	}
+	return &ranges{ctx: ctx, from: from, rest: all}, nil
+}
+
+// patched reads piece i where in has its gaps alone.
+func (d *Download) patched(i int, gaps []chunkmap.Range, in io.Reader) io.Reader {
+	if d.o.Basis == nil {
+		return in
+	}
+	off := d.m.Offset(i)
+	return &patched{basis: d.o.Basis, sender: in, gaps: gaps, at: off, end: off + d.m.PieceLen(i)}
 }
 
 // holdFor is how long the response that began a download waits for a reader:

@@ -282,7 +282,7 @@ func (p *mate) answer(ctx context.Context, i int) {
 		}
 		p.w.d.PeerBytes(p, i, n)
 		if at += n; at == len(b) {
-			p.w.d.PeerPiece(p, i, b)
+			p.w.d.PeerPiece(p, i, 0, b)
 		}
 	}
 }

@@ -17,6 +17,9 @@ type Config struct {
 	Size      int64 // bytes
 	PieceSize int64 // bytes
 	Have      manifest.Bitfield
+	// Need is how many bytes have to come of each piece that is missing, where the
+	// rest is there already; nil is all.
+	Need []int64
 
 	// Seed is this client's place in the election of owners: equal on every
 	// client that looks at this one. Uploads says that it serves peers.
@@ -177,7 +180,11 @@ func NewPlan(cfg Config) *Plan {
 	return p
 }
 
+// pieceLen is how many bytes of piece i have to come.
 func (p *Plan) pieceLen(i int) int64 {
+	if p.cfg.Need != nil {
+		return p.cfg.Need[i]
+	}
 	return min(p.cfg.PieceSize, p.cfg.Size-int64(i)*p.cfg.PieceSize)
 }
 

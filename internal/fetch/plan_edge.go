@@ -211,11 +211,12 @@ func (p *Plan) begin(now time.Duration, s *server, r edgeReq) *edgeReq {
 // pieces is how many pieces have about so many bytes, at least one.
 func (p *Plan) pieces(bytes float64) int { return max(1, int(bytes/float64(p.cfg.PieceSize))) }
 
-// askAlone asks for what comes next in the file. Where there are several servers
+// askAlone asks for what comes next in the file, gap by gap where an older version
+// has most of it. Where there are several servers
 // two are asked at once, so that one that fails is not missed: the second works
 // from the end towards the first. It reports whether it has asked.
 func (p *Plan) askAlone(now time.Duration) bool {
-	if p.running(now) == 0 {
+	if p.running(now) == 0 || p.cfg.Need != nil {
 		first, count := p.inOrder()
 		if count > 0 {
 			p.send(now, p.place(now, p.cfg.PieceSize), first, count, WhyAlone)

@@ -21,10 +21,17 @@ func (p *Plan) fair(now time.Duration) float64 {
 // sendsTime is how long after its last byte a peer counts as one that sends.
 const sendsTime = 500 * time.Millisecond
 
+// gapRequests is how many requests run side by side for what an older version lacks,
+// without peers: each is for few bytes, and what they take is round trips.
+const gapRequests = 8
+
 // most is how many requests may run: more while there is time to make good, but not
 // where many wait for the edge, one where that fills the downlink, is held back or
 // takes its turn among many, and one more where one is about to end.
 func (p *Plan) most(now time.Duration, alone bool) int {
+	if alone && p.cfg.Need != nil {
+		return gapRequests
+	}
 	n := p.cfg.MaxEdge
 	switch {
 	case p.elastic(now) && p.fromP2P.rate(now) > p.edge.rate.rate(now), !math.IsInf(p.pacer.pace, 1):

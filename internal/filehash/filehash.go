@@ -1,5 +1,5 @@
-// Package filehash makes the manifest of a file on disk, and tells whether a
-// file is still the one that was hashed.
+// Package filehash makes the manifest and the chunk map of a file on disk, and tells
+// whether a file is still the one that was hashed.
 //
 // The danger it guards against is a manifest that matches no version of the
 // file, because the file was written to while it was read. A file is therefore
@@ -20,6 +20,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/chunkmap"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
@@ -57,36 +58,79 @@ func (s Stamp) ETag() string {
 	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 }
 
-// Sum hashes f from its beginning to its end and returns the manifest with the
-// stamp of the version it describes. The errors wrap [ErrChanged] when the file
-// was written to meanwhile.
-func Sum(ctx context.Context, f *os.File) (*manifest.Manifest, Stamp, error) {
+// Summary is what reading a file from its beginning to its end has told.
+type Summary struct {
+	Manifest *manifest.Manifest
+	Chunks   *chunkmap.Map // nil where the file is smaller than [chunkmap.MinObject]
+	Stamp    Stamp         // of the version that these describe
+}
+
+// Sum reads f once. The errors wrap [ErrChanged] when the file was written to
+// meanwhile.
+func Sum(ctx context.Context, f *os.File) (Summary, error) {
 	before, err := stampOfOpen(f)
 	if err != nil {
-		return nil, Stamp{}, err
+		return Summary{}, err
 	}
 	if err := before.wait(ctx, time.Now()); err != nil {
-		return nil, Stamp{}, fmt.Errorf("hash %s: %w", f.Name(), err)
+		return Summary{}, fmt.Errorf("hash %s: %w", f.Name(), err)
 	}
-	b, err := manifest.NewBuilder(before.Size)
+	b, err := newBuilder(before.Size)
 	if err != nil {
-		return nil, Stamp{}, fmt.Errorf("hash %s: %w", f.Name(), err)
+		return Summary{}, fmt.Errorf("hash %s: %w", f.Name(), err)
 	}
 	// Only the reader's side is wrapped: io.CopyBuffer would otherwise hand the
 	// whole file to a method that does not look at the context.
 	src := contextReader{ctx, io.NewSectionReader(f, 0, before.Size)}
 	if _, err := io.CopyBuffer(b, src, make([]byte, bufferSize)); err != nil {
-		return nil, Stamp{}, fmt.Errorf("hash %s: %w", f.Name(), err)
+		return Summary{}, fmt.Errorf("hash %s: %w", f.Name(), err)
 	}
 	after, err := stampOfOpen(f)
 	if err != nil {
-		return nil, Stamp{}, err
+		return Summary{}, err
 	}
-	m, err := b.Finish()
+	s, err := b.finish()
 	if err != nil || after != before {
-		return nil, Stamp{}, fmt.Errorf("hash %s: %w", f.Name(), ErrChanged)
+		return Summary{}, fmt.Errorf("hash %s: %w", f.Name(), ErrChanged)
 	}
-	return m, after, nil
+	s.Stamp = after
+	return s, nil
+}
+
+// builder makes both of what is written to it, on two cores where there are.
+type builder struct {
+	manifest *manifest.Builder
+	chunks   *chunkmap.Builder // nil for a small object
+}
+
+func newBuilder(size int64) (*builder, error) {
+	m, err := manifest.NewBuilder(size)
+	if err != nil || size < chunkmap.MinObject {
+		return &builder{manifest: m}, err
+	}
+	return &builder{m, chunkmap.NewBuilder(size)}, nil
+}
+
+// Write implements [io.Writer].
+func (b *builder) Write(p []byte) (int, error) {
+	if b.chunks == nil {
+		return b.manifest.Write(p)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = b.chunks.Write(p) // it does not fail
+	}()
+	n, err := b.manifest.Write(p)
+	<-done
+	return n, err
+}
+
+func (b *builder) finish() (s Summary, err error) {
+	if s.Manifest, err = b.manifest.Finish(); err == nil && b.chunks != nil {
+		s.Chunks = b.chunks.Finish(s.Manifest.ID())
+	}
+	return s, err
 }
 
 func stampOfOpen(f *os.File) (Stamp, error) {

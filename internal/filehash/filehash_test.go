@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/chunkmap"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
@@ -44,9 +45,13 @@ func TestSum(t *testing.T) {
 	for _, n := range []int{0, 1, manifest.MinPieceSize, manifest.MinPieceSize + 1, 3<<20 + 17} {
 		b := random(n)
 		f := open(t, write(t, b))
-		m, stamp, err := Sum(t.Context(), f)
+		sum, err := Sum(t.Context(), f)
 		if err != nil {
 			t.Fatalf("%d bytes: %v", n, err)
+		}
+		m, stamp := sum.Manifest, sum.Stamp
+		if c := sum.Chunks; (c != nil) != (n >= chunkmap.MinObject) || c != nil && (c.Size != m.Size || c.Object != m.ID()) {
+			t.Errorf("%d bytes: chunk map %+v", n, c)
 		}
 		if m.Size != int64(n) || stamp.Size != int64(n) || m.Digest != sha256.Sum256(b) {
 			t.Errorf("%d bytes: manifest of %d bytes, digest right: %v", n, m.Size, m.Digest == sha256.Sum256(b))
@@ -72,7 +77,7 @@ func TestSumRefusesChange(t *testing.T) {
 			t.Fatal(err)
 		}
 	}}
-	if _, _, err := Sum(ctx, f); !errors.Is(err, ErrChanged) {
+	if _, err := Sum(ctx, f); !errors.Is(err, ErrChanged) {
 		t.Fatalf("file written to while hashed: %v", err)
 	}
 	ctx = &hookContext{Context: t.Context(), after: 5, hook: func() {
@@ -80,7 +85,7 @@ func TestSumRefusesChange(t *testing.T) {
 			t.Fatal(err)
 		}
 	}}
-	if _, _, err := Sum(ctx, f); !errors.Is(err, ErrChanged) {
+	if _, err := Sum(ctx, f); !errors.Is(err, ErrChanged) {
 		t.Fatalf("file truncated while hashed: %v", err)
 	}
 }
@@ -89,13 +94,13 @@ func TestSumCancelled(t *testing.T) {
 	f := open(t, write(t, random(1<<20)))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := Sum(ctx, f); !errors.Is(err, context.Canceled) {
+	if _, err := Sum(ctx, f); !errors.Is(err, context.Canceled) {
 		t.Fatalf("cancelled: %v", err)
 	}
 }
 
 func TestSumOfDirectory(t *testing.T) {
-	if _, _, err := Sum(t.Context(), open(t, t.TempDir())); err == nil {
+	if _, err := Sum(t.Context(), open(t, t.TempDir())); err == nil {
 		t.Fatal("a directory has a manifest")
 	}
 }

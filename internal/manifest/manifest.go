@@ -39,7 +39,7 @@ const (
 	// MaxSize is the largest object, in bytes.
 	MaxSize = int64(MaxPieces) * MaxPieceSize
 	// MaxEncoded is the largest signed manifest, in bytes.
-	MaxEncoded = headerSize + MaxPieces*HashSize + signatureSize
+	MaxEncoded = headerSize + MaxPieces*HashSize + SignatureSize
 	// HashSize is the size of a SHA-256 digest, in bytes.
 	HashSize = sha256.Size
 

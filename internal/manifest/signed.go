@@ -7,15 +7,17 @@ import (
 	"fmt"
 )
 
-// The signature block that follows the unsigned bytes:
+// SignatureSize is the size of the signature block that follows the unsigned bytes
+// of what an edge or publisher signs:
 //
 //	offset  size  field
 //	0       4     magic "TDSG"
 //	4       1     version (1)
 //	5       3     reserved, 0
 //	8       32    Ed25519 public key of the signer
-//	40      64    signature over the context string and the Object ID
-const signatureSize = 4 + 1 + 3 + ed25519.PublicKeySize + ed25519.SignatureSize
+//	40      64    signature over a context string and the SHA-256 of the unsigned
+//	              bytes, which is the Object ID where these are a manifest
+const SignatureSize = 4 + 1 + 3 + ed25519.PublicKeySize + ed25519.SignatureSize
 
 var sigMagic = [4]byte{'T', 'D', 'S', 'G'}
 
@@ -49,11 +51,51 @@ func SignedBytes(id ObjectID) []byte { return append([]byte(sigContext), id[:]..
 
 // Append appends the signed encoding to b.
 func (s *Signed) Append(b []byte) []byte {
-	b = s.Manifest.Append(b)
+	return appendBlock(s.Manifest.Append(b), s.Key, s.Signature)
+}
+
+func appendBlock(b []byte, key ed25519.PublicKey, signature []byte) []byte {
 	b = append(b, sigMagic[:]...)
 	b = append(b, version, 0, 0, 0)
-	b = append(b, s.Key...)
-	return append(b, s.Signature...)
+	b = append(b, key...)
+	return append(b, signature...)
+}
+
+// parseBlock reads a signature block that fills b exactly.
+func parseBlock(b []byte) (key ed25519.PublicKey, signature []byte, err error) {
+	if len(b) != SignatureSize {
+		return nil, nil, fmt.Errorf("%w: signature block of %d bytes, want %d", ErrMalformed, len(b), SignatureSize)
+	}
+	if [4]byte(b[:4]) != sigMagic || b[4] != version || [3]byte(b[5:8]) != [3]byte{} {
+		return nil, nil, fmt.Errorf("%w: unknown signature block", ErrMalformed)
+	}
+	return ed25519.PublicKey(append([]byte(nil), b[8:40]...)), append([]byte(nil), b[40:]...), nil
+}
+
+// AppendSignature appends to b a signature block for something other than a
+// manifest, the SHA-256 of whose bytes is sum. The context, which ends in a zero
+// byte, is its own.
+func AppendSignature(b []byte, key ed25519.PrivateKey, context string, sum Hash) []byte {
+	return appendBlock(b, key.Public().(ed25519.PublicKey), ed25519.Sign(key, append([]byte(context), sum[:]...)))
+}
+
+// CheckSignature reports whether block is such a block by one of the trusted keys;
+// else the error is [ErrMalformed] or [ErrSignature].
+func CheckSignature(block []byte, trusted []ed25519.PublicKey, context string, sum Hash) error {
+	key, signature, err := parseBlock(block)
+	if err != nil {
+		return err
+	}
+	return check(trusted, key, append([]byte(context), sum[:]...), signature)
+}
+
+func check(trusted []ed25519.PublicKey, key ed25519.PublicKey, signed, signature []byte) error {
+	for _, k := range trusted {
+		if k.Equal(key) && ed25519.Verify(k, signed, signature) {
+			return nil
+		}
+	}
+	return ErrSignature
 }
 
 // ParseSigned reads a signed manifest that fills b exactly, and checks that the
@@ -78,28 +120,15 @@ func DecodeSigned(b []byte) (*Signed, error) {
 	if err != nil {
 		return nil, err
 	}
-	sig := b[n:]
-	if len(sig) != signatureSize {
-		return nil, fmt.Errorf("%w: signature block of %d bytes, want %d", ErrMalformed, len(sig), signatureSize)
+	key, signature, err := parseBlock(b[n:])
+	if err != nil {
+		return nil, err
 	}
-	if [4]byte(sig[:4]) != sigMagic || sig[4] != version || [3]byte(sig[5:8]) != [3]byte{} {
-		return nil, fmt.Errorf("%w: unknown signature block", ErrMalformed)
-	}
-	return &Signed{
-		Manifest:  m,
-		Object:    sha256.Sum256(b[:n]),
-		Key:       ed25519.PublicKey(append([]byte(nil), sig[8:40]...)),
-		Signature: append([]byte(nil), sig[40:]...),
-	}, nil
+	return &Signed{Manifest: m, Object: sha256.Sum256(b[:n]), Key: key, Signature: signature}, nil
 }
 
 // Verify reports whether the signature is good and by one of the trusted keys;
 // if not, the error is [ErrSignature].
 func (s *Signed) Verify(trusted []ed25519.PublicKey) error {
-	for _, k := range trusted {
-		if k.Equal(s.Key) && ed25519.Verify(k, SignedBytes(s.Object), s.Signature) {
-			return nil
-		}
-	}
-	return ErrSignature
+	return check(trusted, s.Key, SignedBytes(s.Object), s.Signature)
 }

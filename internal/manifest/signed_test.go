@@ -20,7 +20,7 @@ func TestSigned(t *testing.T) {
 	m := build(t, content(MinPieceSize+5))
 	s := Sign(m, k)
 	b := s.Append(nil)
-	if len(b) != headerSize+2*HashSize+signatureSize {
+	if len(b) != headerSize+2*HashSize+SignatureSize {
 		t.Fatalf("%d bytes", len(b))
 	}
 	got, err := ParseSigned(b, []ed25519.PublicKey{public(key(2)), public(k)})
@@ -39,7 +39,7 @@ func TestParseSignedRefuses(t *testing.T) {
 	k := key(1)
 	trusted := []ed25519.PublicKey{public(k)}
 	b := Sign(build(t, content(MinPieceSize+5)), k).Append(nil)
-	sig := len(b) - signatureSize
+	sig := len(b) - SignatureSize
 	with := func(at int, to byte) []byte {
 		c := bytes.Clone(b)
 		c[at] ^= to

@@ -53,6 +53,7 @@ func (p *publisher) document(ctx context.Context) ([]byte, error) {
 	doc := wire.WellKnown{
 		Version:   1,
 		Manifests: p.cfg.BasePath + "/" + manifestsDir + "{path}" + suffix,
+		Chunks:    p.cfg.BasePath + "/" + manifestsDir + "{path}" + mapSuffix,
 		Mirrors:   p.cfg.Mirrors,
 	}
 	for i, text := range p.cfg.Control {

@@ -1,9 +1,10 @@
 // Package publish makes any web server the edge of a directory: it writes the
-// signed manifests of the files beside them, and the well-known document that
-// tells clients where manifests, control and keys are.
+// signed manifests and chunk maps of the files beside them, and the well-known
+// document that tells clients where these, control and keys are.
 //
 //	DIR/.well-known/tandem                     the document
 //	DIR/.tandem/manifests/<path of URL>.tdm    the manifest of DIR/<path>
+//	DIR/.tandem/manifests/<path of URL>.tdc    its chunk map, from 1 MiB on
 //
 // Running it again after the directory changed does only what changed: a
 // manifest carries the time of last write of its file.
@@ -30,9 +31,11 @@ import (
 )
 
 const (
-	// manifestsDir and suffix make the place of a manifest in the directory.
+	// manifestsDir and suffix make the place of a manifest in the directory, with
+	// mapSuffix that of a chunk map.
 	manifestsDir = ".tandem/manifests"
 	suffix       = ".tdm"
+	mapSuffix    = ".tdc"
 	tempSuffix   = ".tmp"
 	// maxHashing is how many files are hashed at once, at most.
 	maxHashing = 4

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/chunkmap"
 	"github.com/tandem-cdn/tandem/internal/filehash"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
@@ -55,15 +56,15 @@ func (p *publisher) problem(name string, err error) {
 	p.sum.Problems = append(p.sum.Problems, Problem{name, err})
 }
 
-// sidecar is where the manifest of a file lies.
-func (p *publisher) sidecar(name string) string {
+// sidecar is where the manifest of a file lies, or with mapSuffix its chunk map.
+func (p *publisher) sidecar(name, suffix string) string {
 	return manifestsDir + p.cfg.BasePath + "/" + name + suffix
 }
 
 // file brings the manifest of one file up to date. It returns an error only when
 // the run should end.
 func (p *publisher) file(ctx context.Context, name string) error {
-	made, hashed, err := p.describe(ctx, name)
+	made, hasMap, hashed, err := p.describe(ctx, name)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -72,7 +73,7 @@ func (p *publisher) file(ctx context.Context, name string) error {
 		return nil
 	}
 	p.mu.Lock()
-	p.want[p.sidecar(name)] = true
+	p.want[p.sidecar(name, suffix)], p.want[p.sidecar(name, mapSuffix)] = true, hasMap
 	p.sum.Files++
 	p.sum.Hashed += hashed
 	if made {
@@ -85,64 +86,89 @@ func (p *publisher) file(ctx context.Context, name string) error {
 	return nil
 }
 
-// describe writes the manifest of a file unless a good one is there. It reports
-// whether it did, and how many bytes it hashed.
-func (p *publisher) describe(ctx context.Context, name string) (made bool, hashed int64, err error) {
+// describe writes manifest and chunk map of a file unless good ones are there. It
+// reports whether it did, whether the file has a map, and how many bytes it hashed.
+func (p *publisher) describe(ctx context.Context, name string) (made, hasMap bool, hashed int64, err error) {
 	f, err := p.root.Open(name)
 	if err != nil {
-		return false, 0, err
+		return false, false, 0, err
 	}
 	defer f.Close()
 	fi, err := f.Stat()
 	if err != nil {
-		return false, 0, err
+		return false, false, 0, err
 	}
-	side := p.sidecar(name)
-	old, encoded := p.existing(side, fi)
-	if old != nil && old.Verify([]ed25519.PublicKey{p.sum.PublicKey}) == nil {
-		return false, 0, nil
+	old := p.existing(name, fi)
+	trusted := []ed25519.PublicKey{p.sum.PublicKey}
+	hasMap = fi.Size() >= chunkmap.MinObject
+	if old.manifest != nil && old.manifest.Verify(trusted) == nil && (!hasMap || old.chunks != nil) {
+		return false, hasMap, 0, nil
 	}
-	var m *manifest.Manifest
-	modified := fi.ModTime()
-	if old != nil {
-		m = old.Manifest // right, but signed with another key
+	sum := filehash.Summary{Stamp: filehash.StampOf(fi)}
+	if old.manifest != nil && !hasMap {
+		sum.Manifest = old.manifest.Manifest // right, but signed with another key
 	} else {
-		var stamp filehash.Stamp
-		if m, stamp, err = filehash.Sum(ctx, f); err != nil {
-			return false, 0, err
+		if sum, err = filehash.Sum(ctx, f); err != nil {
+			return false, false, 0, err
 		}
-		hashed, modified = stamp.Size, time.Unix(0, stamp.Modified)
+		hashed, hasMap = sum.Stamp.Size, sum.Chunks != nil
 	}
-	b := manifest.Sign(m, p.key).Append(nil)
-	if made = !bytes.Equal(b, encoded); made {
-		if err := p.write(side, b); err != nil {
-			return false, hashed, err
+	modified := time.Unix(0, sum.Stamp.Modified)
+	if sum.Chunks != nil { // first: who finds the manifest looks for it
+		if err := p.put(p.sidecar(name, mapSuffix), sum.Chunks.Sign(p.key), modified); err != nil {
+			return false, hasMap, hashed, err
 		}
 	}
-	return made, hashed, p.root.Chtimes(side, modified, modified)
+	b := manifest.Sign(sum.Manifest, p.key).Append(nil)
+	made = !bytes.Equal(b, old.encoded)
+	return made, hasMap, hashed, p.put(p.sidecar(name, suffix), b, modified)
 }
 
-// existing returns the manifest that is there if it is of the file as it is now,
-// whoever signed it, and in any case the bytes that are there.
-func (p *publisher) existing(side string, fi fs.FileInfo) (*manifest.Signed, []byte) {
+// put writes a sidecar, which carries the time of its file.
+func (p *publisher) put(side string, b []byte, modified time.Time) error {
+	if err := p.write(side, b); err != nil {
+		return err
+	}
+	return p.root.Chtimes(side, modified, modified)
+}
+
+// described is what an earlier run has left of a file.
+type described struct {
+	manifest *manifest.Signed // nil where it is not of the file as it is now
+	chunks   *chunkmap.Map    // likewise; signed with our key
+	encoded  []byte           // the manifest's bytes in any case
+}
+
+// existing returns what is there if it is of the file as it is now; the manifest
+// whoever signed it.
+func (p *publisher) existing(name string, fi fs.FileInfo) (d described) {
+	var fresh bool
+	d.encoded, fresh = p.sidecarOf(fi, p.sidecar(name, suffix), manifest.MaxEncoded)
+	if s, err := manifest.DecodeSigned(d.encoded); err == nil && fresh && s.Size == fi.Size() {
+		d.manifest = s
+	}
+	b, fresh := p.sidecarOf(fi, p.sidecar(name, mapSuffix), chunkmap.MaxEncoded(fi.Size()))
+	m, err := chunkmap.ParseSigned(b, []ed25519.PublicKey{p.sum.PublicKey})
+	if err == nil && fresh && d.manifest != nil && m.Object == d.manifest.Object {
+		d.chunks = m
+	}
+	return d
+}
+
+// sidecarOf returns the bytes of a sidecar, and whether it is as young as its file
+// asks for.
+func (p *publisher) sidecarOf(fi fs.FileInfo, side string, most int64) (b []byte, fresh bool) {
 	have, err := p.root.Stat(side)
-	if err != nil || !have.Mode().IsRegular() || have.Size() > manifest.MaxEncoded {
-		return nil, nil
+	if err != nil || !have.Mode().IsRegular() || have.Size() > most {
+		return nil, false
 	}
-	b, err := p.root.ReadFile(side)
-	if err != nil {
-		return nil, nil
-	}
-	s, err := manifest.DecodeSigned(b)
-	if err != nil || s.Size != fi.Size() || !have.ModTime().Equal(fi.ModTime()) {
-		return nil, b
+	if b, err = p.root.ReadFile(side); err != nil {
+		return nil, false
 	}
 	// A file put in place of another with its size and time of last write still
-	// has a younger inode than the manifest, or as young a one by a coarse clock.
-	if c := filehash.StampOf(fi).Changed; c != 0 && c >= filehash.StampOf(have).Changed {
-		return nil, b
-	}
-	return s, b
+	// has a younger inode than the sidecar, or as young a one by a coarse clock.
+	c := filehash.StampOf(fi).Changed
+	return b, have.ModTime().Equal(fi.ModTime()) && (c == 0 || c < filehash.StampOf(have).Changed)
 }
 
 // write puts a file in place at once and whole. Web servers, which run as
@@ -192,7 +218,9 @@ func (p *publisher) prune() (int, error) {
 			return err
 		case e.IsDir():
 			folders = append(folders, name)
-		case strings.HasSuffix(name, suffix+tempSuffix):
+		case strings.HasSuffix(name, suffix+tempSuffix), strings.HasSuffix(name, mapSuffix+tempSuffix):
+			remove = append(remove, name)
+		case strings.HasSuffix(name, mapSuffix) && !p.want[name]:
 			remove = append(remove, name)
 		case strings.HasSuffix(name, suffix) && !p.want[name]:
 			remove = append(remove, name)

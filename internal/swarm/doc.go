@@ -61,9 +61,9 @@ type Handler interface {
 	PeerBytes(p *Peer, piece, n int)
 	// PeerLate: n bytes of a request have arrived that was cancelled.
 	PeerLate(p *Peer, n int)
-	// PeerPiece: a requested piece is whole, not verified. data is the handler's
-	// only until it returns.
-	PeerPiece(p *Peer, piece int, data []byte)
+	// PeerPiece: what was asked for of a piece is here, from its byte begin on, not
+	// verified. data is the handler's only until it returns.
+	PeerPiece(p *Peer, piece int, begin int64, data []byte)
 	// PeerReject: p does not serve the piece; missing says that it does not have it.
 	// It is busy, too, when all swarms together ask too much of it.
 	PeerReject(p *Peer, piece int, missing bool, retry time.Duration)

@@ -133,12 +133,12 @@ func TestLateDataIsBounded(t *testing.T) {
 		t.Errorf("%d bytes may come still, want %d", l.stray, left)
 	}
 	for ; left > 0; left -= 1000 {
-		if _, err := l.due(1, 0, min(left, 1000)); err != nil {
+		if _, _, err := l.due(1, 0, min(left, 1000)); err != nil {
 			t.Fatalf("%d bytes left: %v", left, err)
 		}
 		l.arrived(1, min(left, 1000))
 	}
-	if _, err := l.due(1, 0, 1); err == nil {
+	if _, _, err := l.due(1, 0, 1); err == nil {
 		t.Error("more than was ever asked for is taken")
 	}
 }

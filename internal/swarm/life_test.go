@@ -43,7 +43,7 @@ func (d *diary) PeerHave(p *Peer, pieces []int) {
 }
 func (d *diary) PeerBytes(*Peer, int, int)                  {}
 func (d *diary) PeerLate(*Peer, int)                        {}
-func (d *diary) PeerPiece(*Peer, int, []byte)               { d.slow("piece") }
+func (d *diary) PeerPiece(*Peer, int, int64, []byte)        { d.slow("piece") }
 func (d *diary) PeerReject(*Peer, int, bool, time.Duration) { d.slow("reject") }
 func (d *diary) PeerClose(*Peer, error)                     { d.slow("close") }
 

@@ -45,7 +45,7 @@ func (p *Peer) left() float32 { return 1 - float32(p.held)/float32(max(p.have.Le
 // [wire.Nearest].
 func (p *Peer) Near() int { return int(p.link.near.Load()) }
 
-// Request asks for a whole piece, which is needed as soon as u says. The answer comes
+// Request asks for a piece, or the part of it that is missing, which is needed as soon as u says. The answer comes
 // to the handler. It returns at once, also where the link has too many requests
 // outstanding: the handler hears then that p is busy.
 func (p *Peer) Request(piece int, u wire.Urgency) { p.link.request(p, piece, u) }

@@ -60,14 +60,14 @@ func (l *link) piece(ctx context.Context, n int) error {
 		return err
 	}
 	id, begin := wire.ParsePieceFixed(fixed)
-	buf, err := l.due(id, int(begin), n)
+	buf, at, err := l.due(id, int(begin), n)
 	switch {
 	case err != nil:
 		return err
 	case buf == nil:
 		_, err = l.r.Discard(n)
 	default:
-		_, err = io.ReadFull(l.r, buf[begin:int(begin)+n])
+		_, err = io.ReadFull(l.r, buf[at:at+n])
 	}
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (l *link) received(id uint32, n int, buf []byte) {
 			h.PeerLate(r.peer, n)
 		}
 		if live && whole {
-			h.PeerPiece(r.peer, r.piece, buf)
+			h.PeerPiece(r.peer, r.piece, int64(r.begin), buf)
 		}
 	}
 	if buf != nil && (whole || !live) {

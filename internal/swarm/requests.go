@@ -17,11 +17,11 @@ type request struct {
 	id    uint32
 	peer  *Peer
 	piece int
+	begin int    // of what is asked for, within the piece
+	size  int    // bytes asked for
 	got   int    // written by the reader, under the mutex
 	buf   []byte // the reader's; nil before the first byte
 }
-
-func (r *request) size() int { return int(r.peer.swarm.m.Manifest.PieceLen(r.piece)) }
 
 // asked is what this side has asked of the other, under the mutex of the link.
 // Whoever takes data for what it does not wait for any more must know how much can
@@ -52,9 +52,10 @@ func (l *link) request(p *Peer, piece int, u wire.Urgency) {
 		return
 	}
 	l.lastID++
-	r := &request{id: l.lastID, peer: p, piece: piece}
+	begin, n := p.swarm.part(piece)
+	r := &request{id: l.lastID, peer: p, piece: piece, begin: int(begin), size: int(n)}
 	l.requests[r.id] = r
-	l.send(&wire.Request{Channel: p.mine, ID: r.id, Piece: uint32(piece), Length: uint32(r.size()), Urgency: u})
+	l.send(&wire.Request{Channel: p.mine, ID: r.id, Piece: uint32(piece), Begin: uint32(begin), Length: uint32(n), Urgency: u})
 }
 
 func (l *link) cancel(p *Peer, piece int) {
@@ -84,11 +85,11 @@ func (a *asked) expectLate(r *request) {
 			return old
 		})
 	}
-	a.late[r.id] = &request{id: r.id, peer: r.peer, piece: r.piece, got: r.got}
+	a.late[r.id] = &request{id: r.id, peer: r.peer, piece: r.piece, begin: r.begin, size: r.size, got: r.got}
 }
 
 // forget has what may still come of r count for nobody.
-func (a *asked) forget(r *request) { a.stray += int64(r.size() - r.got) }
+func (a *asked) forget(r *request) { a.stray += int64(r.size - r.got) }
 
 // forgetAll forgets what was asked of p.
 func (a *asked) forgetAll(p *Peer) {
@@ -124,24 +125,24 @@ func (a *asked) find(id uint32) (r *request, live bool) {
 	return a.late[id], false
 }
 
-// due returns the buffer for n bytes from begin on of a request, nil where they are
-// of no use any more. That they are neither asked for nor ever were is an error.
-func (l *link) due(id uint32, begin, n int) ([]byte, error) {
+// due returns the buffer of a request and where in it n bytes from begin on go, nil
+// where they are of no use any more. That they are neither asked for nor ever were is an error.
+func (l *link) due(id uint32, begin, n int) (buf []byte, at int, err error) {
 	l.mu.Lock()
 	r, live := l.find(id)
 	known := r != nil || id <= l.lastID && int64(n) <= l.stray
 	l.mu.Unlock()
 	switch {
 	case !known:
-		return nil, fmt.Errorf("%w: data nobody asked for", errProtocol)
+		return nil, 0, fmt.Errorf("%w: data nobody asked for", errProtocol)
 	case r == nil:
-		return nil, nil
-	case begin != r.got || r.got+n > r.size():
-		return nil, fmt.Errorf("%w: bytes %d+%d of piece %d where %d were due", errProtocol, begin, n, r.piece, r.got)
+		return nil, 0, nil
+	case begin != r.begin+r.got || r.got+n > r.size:
+		return nil, 0, fmt.Errorf("%w: bytes %d+%d of piece %d where %d were due", errProtocol, begin, n, r.piece, r.begin+r.got)
 	case live && r.buf == nil:
-		r.buf = getBuffer(r.size())
+		r.buf = getBuffer(r.size)
 	}
-	return r.buf, nil
+	return r.buf, r.got, nil
 }
 
 // arrived counts n bytes that were due. It returns their request, whether it is
@@ -154,7 +155,7 @@ func (l *link) arrived(id uint32, n int) (r *request, live, whole bool) {
 		return nil, false, false
 	}
 	r.got += n
-	if whole = r.got == r.size(); whole {
+	if whole = r.got == r.size; whole {
 		delete(l.requests, id)
 		delete(l.late, id)
 	}
@@ -171,4 +172,12 @@ func (a *asked) rejected(id uint32, busy time.Duration) *request {
 	delete(a.requests, id)
 	delete(a.late, id)
 	return r
+}
+
+// part is which bytes of a piece to ask for.
+func (s *Swarm) part(piece int) (begin, n int64) {
+	if s.m.Part == nil {
+		return 0, s.m.Manifest.PieceLen(piece)
+	}
+	return s.m.Part(piece)
 }

@@ -22,6 +22,9 @@ type Membership struct {
 	Trusted []ed25519.PublicKey
 	// Uploads says that requests are served.
 	Uploads bool
+	// Part returns which bytes of a piece to ask for, begin counted from its own
+	// beginning; nil asks for whole pieces.
+	Part func(piece int) (begin, n int64)
 	// Handler is told of peers; nil for a seed.
 	Handler Handler
 }
@@ -292,6 +295,6 @@ func (seed) PeerOpen(*Peer)                             {}
 func (seed) PeerHave(*Peer, []int)                      {}
 func (seed) PeerBytes(*Peer, int, int)                  {}
 func (seed) PeerLate(*Peer, int)                        {}
-func (seed) PeerPiece(*Peer, int, []byte)               {}
+func (seed) PeerPiece(*Peer, int, int64, []byte)        {}
 func (seed) PeerReject(*Peer, int, bool, time.Duration) {}
 func (seed) PeerClose(*Peer, error)                     {}

@@ -174,7 +174,7 @@ func (g *greedy) PeerHave(p *Peer, pieces []int) {
 }
 func (g *greedy) PeerBytes(*Peer, int, int) {}
 func (g *greedy) PeerLate(*Peer, int)       {}
-func (g *greedy) PeerPiece(p *Peer, i int, data []byte) {
+func (g *greedy) PeerPiece(p *Peer, i int, _ int64, data []byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.m.store.put(i, data) {

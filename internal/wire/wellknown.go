@@ -13,6 +13,8 @@ const (
 	WellKnownPath = "/.well-known/tandem"
 	// ManifestType is the media type of a signed manifest.
 	ManifestType = "application/vnd.tandem.manifest"
+	// ChunksType is the media type of a signed chunk map.
+	ChunksType = "application/vnd.tandem.chunks"
 )
 
 // WellKnown is the document at [WellKnownPath].
@@ -29,6 +31,8 @@ type WellKnown struct {
 	// the manifest of a path, "{path}" standing for the path of the object's
 	// URL, encoded as there, with its leading slash.
 	Manifests string `json:"manifests,omitempty"`
+	// Chunks is the same for chunk maps.
+	Chunks string `json:"chunks,omitempty"`
 	// Mirrors are base URLs that serve the same paths.
 	Mirrors []string `json:"mirrors,omitempty"`
 }

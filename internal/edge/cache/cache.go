@@ -60,6 +60,7 @@ type Cache struct {
 	log     *slog.Logger
 	stop    context.CancelCauseFunc
 	base    context.Context // ends with the cache
+	maps    *maps
 	work    sync.WaitGroup
 	buffers sync.Pool
 
@@ -90,7 +91,7 @@ func New(cfg Config) (*Cache, error) {
 		cfg: cfg, log: cfg.Logger, base: base, stop: stop,
 		buffers: sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
 		entries: make(map[string]*entry), lru: list.New(),
-		flights: make(map[string]*flight), direct: make(map[string]time.Time),
+		flights: make(map[string]*flight), direct: make(map[string]time.Time), maps: newMaps(),
 	}
 	if err := c.load(); err != nil {
 		return nil, err

@@ -248,25 +248,33 @@ func agree(m *manifest.Manifest, sums []manifest.Hash) bool {
 
 // buildManifest reads size bytes of a file.
 func buildManifest(ctx context.Context, path string, size int64) (*manifest.Manifest, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	mb, err := manifest.NewBuilder(size)
 	if err != nil {
 		return nil, err
 	}
+	if err := readBlob(ctx, path, size, mb); err != nil {
+		return nil, err
+	}
+	return mb.Finish()
+}
+
+// readBlob writes size bytes of a file to w.
+func readBlob(ctx context.Context, path string, size int64, w io.Writer) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
 	const step = 4 << 20
 	for off := int64(0); off < size; off += step {
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
-		if _, err := io.CopyN(mb, f, min(step, size-off)); err != nil {
-			return nil, err
+		if _, err := io.CopyN(w, f, min(step, size-off)); err != nil {
+			return err
 		}
 	}
-	return mb.Finish()
+	return nil
 }
 
 // endGrowth gives a version of unknown size, all of whose bytes came, a successor

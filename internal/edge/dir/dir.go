@@ -140,25 +140,34 @@ func (d *Dir) Check() error {
 // hashes nothing: the manifest is there if it is known. The error wraps
 // [fs.ErrNotExist] when there is no such file.
 func (d *Dir) Lookup(urlPath string) (Version, error) {
-	name, err := nameOf(urlPath)
+	name, stamp, err := d.find(urlPath)
 	if err != nil {
 		return Version{}, err
 	}
+	return d.version(name, stamp), nil
+}
+
+// find returns the name and the version of the file at the path of a URL.
+func (d *Dir) find(urlPath string) (string, filehash.Stamp, error) {
+	name, err := nameOf(urlPath)
+	if err != nil {
+		return "", filehash.Stamp{}, err
+	}
 	fi, err := d.root.Stat(name)
 	if err != nil {
-		return Version{}, fmt.Errorf("look up: %w", err)
+		return "", filehash.Stamp{}, fmt.Errorf("look up: %w", err)
 	}
 	if !fi.Mode().IsRegular() {
-		return Version{}, fmt.Errorf("look up %s: %w", urlPath, fs.ErrNotExist)
+		return "", filehash.Stamp{}, fmt.Errorf("look up %s: %w", urlPath, fs.ErrNotExist)
 	}
-	return d.version(name, filehash.StampOf(fi)), nil
+	return name, filehash.StampOf(fi), nil
 }
 
 // version describes the version of a file that has the stamp.
 func (d *Dir) version(name string, stamp filehash.Stamp) Version {
 	v := Version{Path: "/" + name, ETag: stamp.ETag(), Size: stamp.Size}
-	if m, ok := d.known.get(name, stamp); ok {
-		v.Manifest = m
+	if e, ok := d.known.get(name, stamp); ok {
+		v.Manifest = e.m
 		return v
 	}
 	if d.disk == nil {
@@ -171,7 +180,7 @@ func (d *Dir) version(name string, stamp filehash.Stamp) Version {
 		}
 		return v
 	}
-	d.known.put(name, stamp, m)
+	d.known.put(name, stamp, m, nil)
 	v.Manifest = m
 	return v
 }

@@ -251,7 +251,7 @@ func TestDamagedManifestIsMadeAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(cache, first.disk.file("f"))
+	file := filepath.Join(cache, first.disk.file("f", diskSuffix))
 	whole, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -296,7 +296,7 @@ func TestRunHashesAhead(t *testing.T) {
 	if v, _ := d.Lookup("/small"); v.Manifest != nil {
 		t.Error("a small file was hashed ahead")
 	}
-	if _, err := os.Stat(filepath.Join(cache, d.disk.file("removed"))); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(cache, d.disk.file("removed", diskSuffix))); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("the manifest of a removed file is still kept")
 	}
 	put(t, tmp, map[string][]byte{"new": random(1 << 20)})

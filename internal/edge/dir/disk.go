@@ -13,12 +13,13 @@ import (
 	"os"
 	"strings"
 
+	"github.com/tandem-cdn/tandem/internal/chunkmap"
 	"github.com/tandem-cdn/tandem/internal/filehash"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
-// disk keeps manifests between runs, one file for each file served, named by
-// the hash of its name. Integers are big-endian:
+// disk keeps manifests and chunk maps between runs, a file of each for each file
+// served, named by the hash of its name. Integers are big-endian:
 //
 //	offset  size  field
 //	0       4     magic "TDKM"
@@ -27,7 +28,7 @@ import (
 //	20      8     its time of last change, Unix nanoseconds
 //	28      2     n, the length of the name
 //	30      n     name
-//	30+n    …     manifest, unsigned
+//	30+n    …     manifest or chunk map, unsigned
 //	end-32  32    SHA-256 of everything before
 //
 // The hash at the end finds files that a power failure cut short: a wrong
@@ -40,6 +41,7 @@ const (
 	diskMagic  = "TDKM"
 	diskHeader = 30
 	diskSuffix = ".tdm"
+	mapSuffix  = ".tdc"
 	tempSuffix = ".tmp"
 )
 
@@ -58,17 +60,44 @@ func openDisk(path string) (*disk, error) {
 
 func (k *disk) close() error { return k.root.Close() }
 
-// file is where the manifest of name lies, in one of 256 folders.
-func (k *disk) file(name string) string {
+// file is where what is kept of name lies, in one of 256 folders.
+func (k *disk) file(name, suffix string) string {
 	sum := sha256.Sum256([]byte(name))
 	h := hex.EncodeToString(sum[:])
-	return h[:2] + "/" + h[2:] + diskSuffix
+	return h[:2] + "/" + h[2:] + suffix
 }
 
 // load returns the manifest of that version of the file. The error wraps
 // [fs.ErrNotExist] when there is none.
 func (k *disk) load(name string, stamp filehash.Stamp) (*manifest.Manifest, error) {
-	f, err := k.root.Open(k.file(name))
+	body, err := k.read(name, diskSuffix, stamp, manifest.MaxEncoded)
+	if err != nil {
+		return nil, err
+	}
+	m, n, err := manifest.Parse(body)
+	if err != nil || n != len(body) || m.Size != stamp.Size {
+		return nil, errDamaged
+	}
+	return m, nil
+}
+
+// loadChunks returns the chunk map of that version of the file. The error wraps
+// [fs.ErrNotExist] when there is none.
+func (k *disk) loadChunks(name string, stamp filehash.Stamp) (*chunkmap.Map, error) {
+	body, err := k.read(name, mapSuffix, stamp, chunkmap.MaxEncoded(stamp.Size))
+	if err != nil {
+		return nil, err
+	}
+	m, err := chunkmap.Parse(body)
+	if err != nil || m.Size != stamp.Size {
+		return nil, errDamaged
+	}
+	return m, nil
+}
+
+// read returns the body of a file of at most so many bytes.
+func (k *disk) read(name, suffix string, stamp filehash.Stamp, most int64) ([]byte, error) {
+	f, err := k.root.Open(k.file(name, suffix))
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +108,7 @@ func (k *disk) load(name string, stamp filehash.Stamp) (*manifest.Manifest, erro
 	if _, err := io.ReadFull(f, got); err != nil || !bytes.Equal(got, head) {
 		return nil, fmt.Errorf("version: %w", fs.ErrNotExist)
 	}
-	rest, err := io.ReadAll(io.LimitReader(f, manifest.MaxEncoded))
+	rest, err := io.ReadAll(io.LimitReader(f, most))
 	if err != nil {
 		return nil, err
 	}
@@ -90,11 +119,7 @@ func (k *disk) load(name string, stamp filehash.Stamp) (*manifest.Manifest, erro
 	if want := sha256.Sum256(append(got, body...)); !bytes.Equal(want[:], sum) {
 		return nil, errDamaged
 	}
-	m, n, err := manifest.Parse(body)
-	if err != nil || n != len(body) || m.Size != stamp.Size {
-		return nil, errDamaged
-	}
-	return m, nil
+	return body, nil
 }
 
 func appendHeader(b []byte, name string, stamp filehash.Stamp) []byte {
@@ -106,11 +131,21 @@ func appendHeader(b []byte, name string, stamp filehash.Stamp) []byte {
 	return append(b, name...)
 }
 
-// save keeps a manifest. Two at once for one file cannot be: flights are one a file.
-func (k *disk) save(name string, stamp filehash.Stamp, m *manifest.Manifest) error {
-	b := m.Append(appendHeader(nil, name, stamp))
+// save keeps what hashing a file has told. Two at once for one file cannot be: flights
+// are one a file.
+func (k *disk) save(name string, s filehash.Summary) error {
+	if s.Chunks != nil {
+		if err := k.write(name, mapSuffix, s.Stamp, s.Chunks.Append); err != nil {
+			return err
+		}
+	}
+	return k.write(name, diskSuffix, s.Stamp, s.Manifest.Append)
+}
+
+func (k *disk) write(name, suffix string, stamp filehash.Stamp, body func([]byte) []byte) error {
+	b := body(appendHeader(nil, name, stamp))
 	sum := sha256.Sum256(b)
-	file := k.file(name)
+	file := k.file(name, suffix)
 	if err := k.root.MkdirAll(file[:2], 0o700); err != nil {
 		return err
 	}
@@ -121,21 +156,25 @@ func (k *disk) save(name string, stamp filehash.Stamp, m *manifest.Manifest) err
 	return k.root.Rename(tmp, file)
 }
 
-// drop removes the manifests whose names match and returns how many there were.
+// drop removes what is kept of names that match and returns how many manifests there
+// were.
 func (k *disk) drop(ctx context.Context, match func(name string) bool) (int, error) {
 	n := 0
 	err := fs.WalkDir(k.root.FS(), ".", func(file string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if !e.Type().IsRegular() || !strings.HasSuffix(file, diskSuffix) {
+		isMap := strings.HasSuffix(file, mapSuffix)
+		if !e.Type().IsRegular() || !isMap && !strings.HasSuffix(file, diskSuffix) {
 			return ctx.Err()
 		}
 		name, err := k.nameIn(file)
 		if err == nil && !match(name) {
 			return ctx.Err()
 		}
-		n++
+		if !isMap {
+			n++
+		}
 		return k.root.Remove(file)
 	})
 	if err != nil {

@@ -9,14 +9,16 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/chunkmap"
 	"github.com/tandem-cdn/tandem/internal/filehash"
 )
 
 // flight is one file being hashed, for all who wait for its manifest.
 type flight struct {
-	done chan struct{} // closed when v and err are set
-	v    Version
-	err  error
+	done   chan struct{} // closed when the rest is set
+	v      Version
+	chunks *chunkmap.Map // nil for a small file
+	err    error
 }
 
 var errClosed = errors.New("the directory is closed")
@@ -34,15 +36,56 @@ func (d *Dir) Manifest(ctx context.Context, urlPath string) (Version, error) {
 	if err != nil {
 		return Version{}, err
 	}
+	f, err := d.await(ctx, name)
+	return f.v, err
+}
+
+// Chunks returns the present version of the file at the path of a URL with its
+// chunk map. Where that is not kept the file is read once more. The errors are those
+// of [Dir.Manifest]; a file that is too small for a map is [fs.ErrNotExist].
+func (d *Dir) Chunks(ctx context.Context, urlPath string) (Version, *chunkmap.Map, error) {
+	name, stamp, err := d.find(urlPath)
+	if err != nil {
+		return Version{}, nil, err
+	}
+	if stamp.Size < chunkmap.MinObject {
+		return Version{}, nil, fmt.Errorf("chunk map of %s: %d bytes: %w", urlPath, stamp.Size, fs.ErrNotExist)
+	}
+	if v := d.version(name, stamp); v.Manifest != nil {
+		if c := d.kept(name, stamp); c != nil {
+			return v, c, nil
+		}
+	}
+	f, err := d.await(ctx, name)
+	return f.v, f.chunks, err
+}
+
+// kept returns the map of that version of a file, nil where none is kept.
+func (d *Dir) kept(name string, stamp filehash.Stamp) *chunkmap.Map {
+	if d.disk == nil {
+		if e, ok := d.known.get(name, stamp); ok {
+			return e.chunks
+		}
+		return nil
+	}
+	c, err := d.disk.loadChunks(name, stamp)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.cfg.Logger.Warn("kept chunk map is not usable", "file", name, "error", err)
+	}
+	return c
+}
+
+// await waits for a file to be hashed.
+func (d *Dir) await(ctx context.Context, name string) (flight, error) {
 	f, err := d.board(name)
 	if err != nil {
-		return Version{}, err
+		return flight{}, err
 	}
 	select {
 	case <-f.done:
-		return f.v, f.err
+		return *f, f.err
 	case <-ctx.Done():
-		return Version{}, fmt.Errorf("manifest of %s: %w", urlPath, ctx.Err())
+		return flight{}, fmt.Errorf("hash %s: %w", name, ctx.Err())
 	}
 }
 
@@ -59,7 +102,7 @@ func (d *Dir) board(name string) (*flight, error) {
 	f := &flight{done: make(chan struct{})}
 	d.flights[name] = f
 	d.wg.Go(func() {
-		f.v, f.err = d.hash(name)
+		f.v, f.chunks, f.err = d.hash(name)
 		d.mu.Lock()
 		delete(d.flights, name)
 		d.mu.Unlock()
@@ -68,33 +111,40 @@ func (d *Dir) board(name string) (*flight, error) {
 	return f, nil
 }
 
-// hash makes the manifest of a file when its turn comes, and keeps it.
-func (d *Dir) hash(name string) (Version, error) {
+// hash makes manifest and map of a file when its turn comes, and keeps them.
+func (d *Dir) hash(name string) (Version, *chunkmap.Map, error) {
 	select {
 	case d.hashing <- struct{}{}:
 		defer func() { <-d.hashing }()
 	case <-d.ctx.Done():
-		return Version{}, errClosed
+		return Version{}, nil, errClosed
 	}
 	f, err := d.root.Open(name)
 	if err != nil {
-		return Version{}, fmt.Errorf("manifest: %w", err)
+		return Version{}, nil, fmt.Errorf("manifest: %w", err)
 	}
 	defer f.Close()
 	start := d.cfg.Now()
-	m, stamp, err := filehash.Sum(d.ctx, f)
+	s, err := filehash.Sum(d.ctx, f)
 	if err != nil {
-		return Version{}, fmt.Errorf("manifest: %w", err)
+		return Version{}, nil, fmt.Errorf("manifest: %w", err)
 	}
-	d.known.put(name, stamp, m)
-	if d.disk != nil {
-		if err := d.disk.save(name, stamp, m); err != nil {
-			d.cfg.Logger.Warn("manifest is not kept for the next start", "file", name, "error", err)
-		}
-	}
-	d.cfg.Logger.Debug("manifest made", "file", name, "bytes", m.Size, "pieces", m.NumPieces(),
+	d.keep(name, s)
+	d.cfg.Logger.Debug("manifest made", "file", name, "bytes", s.Manifest.Size, "pieces", s.Manifest.NumPieces(),
 		"took", d.cfg.Now().Sub(start).Round(time.Millisecond))
-	return Version{Path: "/" + name, ETag: stamp.ETag(), Size: stamp.Size, Manifest: m}, nil
+	return Version{Path: "/" + name, ETag: s.Stamp.ETag(), Size: s.Stamp.Size, Manifest: s.Manifest}, s.Chunks, nil
+}
+
+// keep remembers what hashing a file has told, the map on disk alone if there is one.
+func (d *Dir) keep(name string, s filehash.Summary) {
+	if d.disk == nil {
+		d.known.put(name, s.Stamp, s.Manifest, s.Chunks)
+		return
+	}
+	d.known.put(name, s.Stamp, s.Manifest, nil)
+	if err := d.disk.save(name, s); err != nil {
+		d.cfg.Logger.Warn("manifest is not kept for the next start", "file", name, "error", err)
+	}
 }
 
 // hint asks the background to hash a file soon, because someone began to fetch it.

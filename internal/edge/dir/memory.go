@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"sync"
 
+	"github.com/tandem-cdn/tandem/internal/chunkmap"
 	"github.com/tandem-cdn/tandem/internal/filehash"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
@@ -11,6 +12,8 @@ import (
 const (
 	// maxMemory bounds the manifests held in memory, in bytes.
 	maxMemory = 64 << 20
+	// chunkSize is what a chunk of a map takes.
+	chunkSize = 12
 	// entryOverhead is what an entry takes beside its piece hashes, about, in bytes.
 	entryOverhead = 512
 )
@@ -28,16 +31,25 @@ type entry struct {
 	name  string
 	stamp filehash.Stamp
 	m     *manifest.Manifest
+	// chunks is nil for small files, and where maps are kept on disk: who asks for
+	// them is one of many.
+	chunks *chunkmap.Map
 }
 
-func (e *entry) size() int { return entryOverhead + len(e.name) + len(e.m.Pieces)*manifest.HashSize }
+func (e *entry) size() int {
+	n := entryOverhead + len(e.name) + len(e.m.Pieces)*manifest.HashSize
+	if e.chunks != nil {
+		n += len(e.chunks.Chunks) * chunkSize
+	}
+	return n
+}
 
 func newMemory(limit int) *memory {
 	return &memory{limit: limit, byUse: list.New(), names: map[string]*list.Element{}}
 }
 
-// get returns the manifest of that version of the file.
-func (c *memory) get(name string, stamp filehash.Stamp) (*manifest.Manifest, bool) {
+// get returns what is known of that version of the file.
+func (c *memory) get(name string, stamp filehash.Stamp) (*entry, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	el, ok := c.names[name]
@@ -49,17 +61,17 @@ func (c *memory) get(name string, stamp filehash.Stamp) (*manifest.Manifest, boo
 		return nil, false
 	}
 	c.byUse.MoveToFront(el)
-	return e.m, true
+	return e, true
 }
 
 // put remembers a manifest, in place of that of another version of the file.
-func (c *memory) put(name string, stamp filehash.Stamp, m *manifest.Manifest) {
+func (c *memory) put(name string, stamp filehash.Stamp, m *manifest.Manifest, chunks *chunkmap.Map) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if el, ok := c.names[name]; ok {
 		c.remove(el)
 	}
-	e := &entry{name: name, stamp: stamp, m: m}
+	e := &entry{name: name, stamp: stamp, m: m, chunks: chunks}
 	c.names[name] = c.byUse.PushFront(e)
 	c.used += e.size()
 	for c.used > c.limit && c.byUse.Len() > 1 {
