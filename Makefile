@@ -19,7 +19,7 @@ CONCURRENT = $(wildcard $(addprefix internal/,agent agentapi control edge fetch 
 # -tags and -trimpath of the one static binary.
 BUILD      = CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w'
 # What make bench runs, and with which flags beside -runs.
-BENCHES   := flash neverslower mixed validate edges spike
+BENCHES   := flash neverslower mixed validate edges spike versions
 flash      = -case all -what all
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 
@@ -73,7 +73,7 @@ cross: ## the binary for every platform
 	  echo "$$o"; GOOS=$${p%/*} GOARCH=$${p#*/} $(BUILD) -o "$$o" ./cmd/tandem; done
 
 vectors: ## write testdata/vectors anew
-	$(GO) test ./internal/manifest ./internal/grant ./internal/wire -run Vectors -args -update
+	$(GO) test ./internal/manifest ./internal/chunkmap ./internal/grant ./internal/wire -run Vectors -args -update
 
 deps: ## install the programs that tests drive (Debian, as root); elsewhere those tests are skipped
 	@.ci/deps

@@ -289,3 +289,35 @@ func BenchmarkChunker(b *testing.B) {
 		_, _ = c.Write(data)
 	}
 }
+
+// What chunks of several averages cost when 1 % of an object is new, in edits of 100 KB:
+// the table in DESIGN.md §7.
+func TestAverages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it cuts gigabytes")
+	}
+	const size, each = 200_000_000, 100_000
+	old := random(1, size)
+	var parts [][]byte
+	for i := range size / each / 100 {
+		part := old[i*100*each : (i+1)*100*each]
+		at, gone := (i*37%90)*each+i*1234, []int{each, 0, each / 2}[i%3]
+		parts = append(parts, part[:at], random(byte(2+i), each), part[at+gone:])
+	}
+	data := bytes.Join(parts, nil)
+	for log := 12; log <= 17; log++ {
+		m := &Map{Log: log}
+		cutting := NewChunker(log, func(c Chunk) { m.Chunks, m.Size = append(m.Chunks, c), m.Size+int64(c.Len) })
+		_, _ = cutting.Write(data)
+		_ = cutting.Close()
+		x := NewIndex(m)
+		searching := NewChunker(log, func(c Chunk) { x.Find(c, func(int) {}) })
+		_, _ = searching.Write(old)
+		_ = searching.Close()
+		encoded, gaps := 100*float64(len(m.Append(nil)))/size, 100*float64(gapsIn(x, m.Size))/size
+		t.Logf("| %d KiB | %.3f | %.2f | %.2f |", 1<<log>>10, encoded, gaps, encoded+gaps)
+		if log == AverageFor(1e9) && encoded+gaps > 1.6 {
+			t.Errorf("%.2f %% of the object for 1 %% that is new", encoded+gaps)
+		}
+	}
+}

@@ -259,7 +259,8 @@ func (p *mate) serve(ctx context.Context) {
 
 func (p *mate) answer(ctx context.Context, i int) {
 	m := p.w.store.m
-	b := slices.Clone(p.w.data[m.Offset(i) : m.Offset(i)+m.PieceLen(i)])
+	begin, length := p.w.d.Part(i)
+	b := slices.Clone(p.w.data[m.Offset(i)+begin:][:length])
 	switch p.conduct {
 	case "corrupt", "flee":
 		b[0] ^= 1
@@ -282,7 +283,7 @@ func (p *mate) answer(ctx context.Context, i int) {
 		}
 		p.w.d.PeerBytes(p, i, n)
 		if at += n; at == len(b) {
-			p.w.d.PeerPiece(p, i, 0, b)
+			p.w.d.PeerPiece(p, i, begin, b)
 		}
 	}
 }

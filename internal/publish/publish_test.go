@@ -21,6 +21,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tandem-cdn/tandem/internal/chunkmap"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/wire"
 	"github.com/tandem-cdn/tandem/test/nginx"
@@ -108,6 +111,70 @@ func TestPublish(t *testing.T) {
 			t.Errorf("%s: %d bytes", name, len(got))
 		}
 		checkManifest(t, fetch(t, server+strings.ReplaceAll(doc.Manifests, "{path}", u.EscapedPath())), sum.PublicKey, data)
+		if len(data) >= chunkmap.MinObject {
+			checkMap(t, fetch(t, server+strings.ReplaceAll(doc.Chunks, "{path}", u.EscapedPath())), sum.PublicKey, data)
+		}
+	}
+}
+
+func checkMap(t testing.TB, b []byte, key ed25519.PublicKey, data []byte) {
+	t.Helper()
+	m, err := chunkmap.ParseSigned(b, []ed25519.PublicKey{key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := chunkmap.NewBuilder(int64(len(data)))
+	_, _ = want.Write(data)
+	if diff := cmp.Diff(want.Finish(m.Object), m); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Chunk maps come and go with their files, and are made where an earlier program has
+// made manifests alone.
+func TestPublishChunks(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, "big", random(1, 2<<20))
+	put(t, dir, "small", random(2, 1000))
+	base, _ := startControl(t)
+	cfg := Config{Dir: dir, Key: filepath.Join(t.TempDir(), "pub.key"), Control: []string{base}}
+	sum := run(t, cfg)
+	side := filepath.Join(dir, manifestsDir, "big"+mapSuffix)
+	check := func(what string, hashed int64) {
+		t.Helper()
+		if sum.Hashed != hashed || len(sum.Problems) > 0 {
+			t.Errorf("%s: %+v", what, sum)
+		}
+		b, err := os.ReadFile(side)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkMap(t, b, sum.PublicKey, random(1, 2<<20))
+	}
+	check("first", 2<<20+1000)
+	if _, err := os.Stat(filepath.Join(dir, manifestsDir, "small"+mapSuffix)); err == nil {
+		t.Error("a small file has a map")
+	}
+	sum = run(t, cfg)
+	check("again", 0)
+	if err := os.Remove(side); err != nil {
+		t.Fatal(err)
+	}
+	sum = run(t, cfg)
+	check("without a map", 2<<20)
+	if err := os.WriteFile(side, []byte("garbage"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sum = run(t, cfg)
+	check("with a damaged map", 2<<20)
+	if err := os.Remove(filepath.Join(dir, "big")); err != nil {
+		t.Fatal(err)
+	}
+	if sum = run(t, cfg); sum.Removed != 1 {
+		t.Errorf("after the file is gone: %+v", sum)
+	}
+	if _, err := os.Stat(side); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the map of a file that is gone: %v", err)
 	}
 }
 

@@ -121,7 +121,7 @@ func TestLateDataIsBounded(t *testing.T) {
 	p := &Peer{swarm: &Swarm{m: Membership{Manifest: b.object}}}
 	for range 3 {
 		l.lastID++
-		l.requests[l.lastID] = &request{id: l.lastID, peer: p}
+		l.requests[l.lastID] = &request{id: l.lastID, peer: p, size: 1 << 16}
 	}
 	if _, _, whole := l.arrived(1, 1<<16); !whole {
 		t.Error("all bytes of a piece, and it is not whole")

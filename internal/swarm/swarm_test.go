@@ -247,6 +247,42 @@ func TestDownloadFromSeedOverRelay(t *testing.T) {
 	})
 }
 
+// parts asks for a part of each piece.
+type parts struct {
+	*greedy
+	b *bed
+}
+
+const partBegin, partLen = 1000, 40_000
+
+func (g parts) PeerPiece(p *Peer, i int, begin int64, data []byte) {
+	piece := g.b.data[g.b.object.Offset(i):]
+	if begin != partBegin || !bytes.Equal(data, piece[partBegin:partBegin+partLen]) {
+		g.b.t.Errorf("piece %d: %d bytes from %d on, or wrong ones", i, len(data), begin)
+	}
+	g.greedy.PeerPiece(p, i, 0, piece[:g.b.object.PieceLen(i)])
+}
+
+func TestPartsOfPieces(t *testing.T) {
+	run(t, func(t *testing.T, ctx context.Context) {
+		b := newBed(t, 1<<20, 0)
+		seed, leech := b.node(ctx, "seed", true), b.node(ctx, "leech", false)
+		b.join(seed, nil)
+		g := parts{newGreedy(leech), b}
+		token := b.grant(leech.key, b.publisher, time.Hour)
+		leech.swarm, _ = leech.Join(Membership{
+			Object: b.object.ID(), Manifest: b.object, Source: leech.store, Grant: func() string { return token },
+			Trusted: []ed25519.PublicKey{b.publisher.Public().(ed25519.PublicKey)}, Handler: g,
+			Part: func(int) (begin, n int64) { return partBegin, partLen },
+		})
+		leech.swarm.Connect([]wire.Candidate{seed.host.Candidate()})
+		<-g.done
+		if sent := seed.swarm.Uploaded(); sent != int64(b.object.NumPieces())*partLen {
+			t.Errorf("%d bytes sent", sent)
+		}
+	})
+}
+
 func TestGrantsAreRequired(t *testing.T) {
 	for _, tc := range []struct {
 		name  string

@@ -30,6 +30,7 @@ type forger struct {
 	manifest  http.HandlerFunc
 	wellKnown http.HandlerFunc
 	grants    http.HandlerFunc
+	chunks    http.HandlerFunc // the chunk map, which the manifest names
 }
 
 func newForger(t *testing.T) *forger {
@@ -57,6 +58,7 @@ func (f *forger) rekey(key ed25519.PrivateKey) {
 		})
 	}
 	f.grants = f.grantsOf(m.ID(), key, time.Hour)
+	f.chunks = sends(mapOf(f.content).Sign(key))
 }
 
 // set replaces what the edge says is the manifest.
@@ -127,12 +129,13 @@ func (f *forger) serve(t *testing.T) string {
 		http.ServeContent(w, r, "a.bin", time.Time{}, bytes.NewReader(f.content))
 	})
 	for path, statement := range map[string]*http.HandlerFunc{
-		"/manifest": &f.manifest, wire.WellKnownPath: &f.wellKnown, "/grants": &f.grants,
+		"/manifest": &f.manifest, wire.WellKnownPath: &f.wellKnown, "/grants": &f.grants, "/chunks": &f.chunks,
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			f.mu.Lock()
 			answer := *statement
 			f.mu.Unlock()
+			w.Header().Set("Link", `</chunks>; rel="describedby"; type="`+wire.ChunksType+`"`) // of the manifest
 			answer(w, r)
 		})
 	}

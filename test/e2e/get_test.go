@@ -34,6 +34,7 @@ type outcome struct {
 	Seconds   float64 `json:"seconds"`
 	FromEdge  int64   `json:"from_edge"`
 	FromPeers int64   `json:"from_peers"`
+	FromOld   int64   `json:"from_old"`
 	Wasted    int64   `json:"wasted"`
 	Peers     int     `json:"peers"`
 	Object    string  `json:"object"`
@@ -41,7 +42,7 @@ type outcome struct {
 }
 
 // fromDisk is what an earlier run had left.
-func (o outcome) fromDisk() int64 { return o.Bytes - o.FromEdge - o.FromPeers }
+func (o outcome) fromDisk() int64 { return o.Bytes - o.FromEdge - o.FromPeers - o.FromOld }
 
 // download is a `tandem get` that runs.
 type download struct {
