@@ -199,3 +199,27 @@ func TestPatched(t *testing.T) {
 		t.Errorf("a basis that is cut: %v", err)
 	}
 }
+
+// A file of which nearly all is new is asked for side by side, and nothing twice.
+func TestBasisWithWideGaps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 8<<20)
+		m := w.store.m
+		b := &draft{m: m, data: w.data, gaps: map[int][]chunkmap.Range{}}
+		for i := range m.NumPieces() {
+			b.gaps[i] = []chunkmap.Range{{Off: m.Offset(i), Len: m.PieceLen(i)}}
+		}
+		b.gaps[77][0].Len /= 2
+		w.options.Basis = b
+		if _, err := w.run(); err != nil {
+			t.Fatal(err)
+		}
+		st := w.d.Stats()
+		if missing := m.Size - m.PieceSize/2; w.sent.Load() != missing || st.FromEdge != missing || st.Wasted != 0 {
+			t.Errorf("%d bytes of %d sent; %+v", w.sent.Load(), missing, st)
+		}
+		if n := w.asked.Load(); n > 12 {
+			t.Errorf("%d requests", n)
+		}
+	})
+}

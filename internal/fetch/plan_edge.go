@@ -211,12 +211,14 @@ func (p *Plan) begin(now time.Duration, s *server, r edgeReq) *edgeReq {
 // pieces is how many pieces have about so many bytes, at least one.
 func (p *Plan) pieces(bytes float64) int { return max(1, int(bytes/float64(p.cfg.PieceSize))) }
 
-// askAlone asks for what comes next in the file, gap by gap where an older version
-// has most of it. Where there are several servers
+// askAlone asks for what comes next in the file. Where there are several servers
 // two are asked at once, so that one that fails is not missed: the second works
 // from the end towards the first. It reports whether it has asked.
 func (p *Plan) askAlone(now time.Duration) bool {
-	if p.running(now) == 0 || p.cfg.Need != nil {
+	if p.cfg.Need != nil {
+		return p.askGaps(now)
+	}
+	if p.running(now) == 0 {
 		first, count := p.inOrder()
 		if count > 0 {
 			p.send(now, p.place(now, p.cfg.PieceSize), first, count, WhyAlone)
@@ -241,6 +243,24 @@ func (p *Plan) askAlone(now time.Duration) bool {
 	}
 	share = min(share, count)
 	p.send(now, s, end-share, share, WhyAlone)
+	return true
+}
+
+// askGaps asks for what older versions lack of the next pieces that are missing. It
+// reserves all that it asks for: requests run side by side, and none runs into
+// another.
+func (p *Plan) askGaps(now time.Duration) bool {
+	first, most := p.inOrder()
+	if most == 0 {
+		return false
+	}
+	count, bytes := 1, p.pieceLen(first)
+	for count < most && bytes+p.pieceLen(first+count) <= gapBytes {
+		bytes += p.pieceLen(first + count)
+		count++
+	}
+	r := p.begin(now, p.place(now, bytes), edgeReq{next: first, claim: first, end: first + count, why: WhyAlone})
+	p.extend(r, count)
 	return true
 }
 

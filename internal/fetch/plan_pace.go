@@ -21,9 +21,13 @@ func (p *Plan) fair(now time.Duration) float64 {
 // sendsTime is how long after its last byte a peer counts as one that sends.
 const sendsTime = 500 * time.Millisecond
 
-// gapRequests is how many requests run side by side for what an older version lacks,
-// without peers: each is for few bytes, and what they take is round trips.
-const gapRequests = 8
+const (
+	// gapRequests is how many requests run side by side for what older versions lack,
+	// without peers: most are for few bytes, and what they take is round trips.
+	gapRequests = 8
+	// gapBytes is the most that one of several pieces is for.
+	gapBytes = 1 << 20
+)
 
 // most is how many requests may run: more while there is time to make good, but not
 // where many wait for the edge, one where that fills the downlink, is held back or

@@ -25,6 +25,9 @@ const (
 	// begins overlap chunks before its stretch, so that it is in step when that begins.
 	stretch = 32 << 20
 	overlap = 16
+	// maxWrong is how many pieces may turn out wrong before a Basis is held for
+	// worthless: its files are being written to, or the map is not of this object.
+	maxWrong = 16
 )
 
 // Basis is what older versions of an object, or any other files, have of it, found
@@ -39,6 +42,7 @@ type Basis struct {
 
 	mu      sync.Mutex
 	dropped manifest.Bitfield
+	wrong   int // pieces in dropped
 }
 
 // place is where a chunk lies: in which file, counted from 1, and at which offset.
@@ -138,12 +142,12 @@ func (s *stoppable) Read(p []byte) (int, error) {
 func (b *Basis) Found() int64 { return b.x.Found() }
 
 // Gaps returns the ranges of piece i that are not here, all of it after
-// [Basis.Drop].
+// [Basis.Drop], and of any piece after many of these.
 func (b *Basis) Gaps(i int) []chunkmap.Range {
 	begin, n := b.m.Offset(i), b.m.PieceLen(i)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.dropped.Has(i) {
+	if b.dropped.Has(i) || b.wrong > maxWrong {
 		return []chunkmap.Range{{Off: begin, Len: n}}
 	}
 	return b.x.Gaps(begin, begin+n, bridge)
@@ -153,7 +157,9 @@ func (b *Basis) Gaps(i int) []chunkmap.Range {
 func (b *Basis) Drop(i int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.dropped.Set(i)
+	if b.dropped.Set(i) {
+		b.wrong++
+	}
 }
 
 // ReadAt reads bytes of the object as the files have them now ([io.ReaderAt]). It

@@ -243,3 +243,22 @@ func BenchmarkBasis(b *testing.B) {
 		}
 	})
 }
+
+// A map that lies, or a file that is changed all over, is not believed for long.
+func TestWorthlessBasis(t *testing.T) {
+	data, s := content(t, 4<<20, 1)
+	path := filepath.Join(t.TempDir(), "old")
+	put(t, path, data)
+	b := basisOf(t, s, data, path)
+	defer b.Close()
+	put(t, path, make([]byte, len(data)))
+	f := create(t, path+".new", s)
+	if n, err := f.Adopt(t.Context(), b); n != 0 || err != nil {
+		t.Errorf("%d bytes adopted, %v", n, err)
+	}
+	for i := range s.NumPieces() {
+		if len(b.Gaps(i)) != 1 || b.Gaps(i)[0].Len != s.PieceLen(i) {
+			t.Fatalf("gaps of piece %d: %v", i, b.Gaps(i))
+		}
+	}
+}

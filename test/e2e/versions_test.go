@@ -114,7 +114,7 @@ func TestNextVersion(t *testing.T) {
 	})
 }
 
-// What was put in front costs itself and a chunk.
+// What was put in front costs itself and a few chunks.
 func TestInsertionInFront(t *testing.T) {
 	t.Parallel()
 	first := random(40 * mib)
@@ -124,7 +124,7 @@ func TestInsertionInFront(t *testing.T) {
 	second := slices.Concat(random(kib), first)
 	write(t, filepath.Join(www, "a.bin"), second)
 	url, _ := serve(t, www)
-	if o := get(t, url+"/a.bin", "--from", old).done(t, second); o.FromEdge > 80*kib {
+	if o := get(t, url+"/a.bin", "--from", old).done(t, second); o.FromEdge > 200*kib {
 		t.Errorf("%d bytes from the edge", o.FromEdge)
 	}
 }
@@ -140,19 +140,21 @@ func TestNextVersionOfPublished(t *testing.T) {
 	write(t, old, first)
 	www := t.TempDir()
 	write(t, filepath.Join(www, "a.bin"), second)
-	control, _ := serve(t, t.TempDir())
+	control := tandem(t, "control", "--listen", "127.0.0.1:0", "--data", t.TempDir()).ready(t)
 	if code := tandem(t, "publish", www, "--key", filepath.Join(t.TempDir(), "key"), "--control", control).wait(t); code != 0 {
 		t.Fatalf("publish: exit code %d", code)
 	}
 	static := nginx(t, www)
 	thrifty(t, get(t, static+"/a.bin", "--from", old).done(t, second), fresh)
-	p := tandem(t, "edge", static, "--listen", "127.0.0.1:0", "--data", t.TempDir())
+	p := tandem(t, "edge", "--origin", static, "--listen", "127.0.0.1:0", "--data", t.TempDir())
 	thrifty(t, get(t, p.ready(t)+"/a.bin", "--from", old).done(t, second), fresh)
 }
 
 // Who has updated serves the others at once, and they ask it for what changed alone.
+// Those who update together have it from the edge hardly more than once.
 func TestUpdatesAreShared(t *testing.T) {
 	t.Parallel()
+	const crowd = 4
 	first := random(64 * mib)
 	second, fresh := next(first)
 	old := filepath.Join(t.TempDir(), "old")
@@ -160,13 +162,26 @@ func TestUpdatesAreShared(t *testing.T) {
 	www := t.TempDir()
 	write(t, filepath.Join(www, "a.bin"), second)
 	base, _ := serve(t, www)
-	url := throttled(t, base, 2*mib) + "/a.bin"
-	get(t, url, "--from", old, "--linger", "1h").done(t, second)
+	url := throttled(t, base, 256*kib) + "/a.bin"
+	var all []*download
+	for range crowd {
+		all = append(all, get(t, url, "--from", old, "--linger", "1h"))
+	}
+	var edge, peers int64
+	for _, d := range all {
+		o := d.done(t, second)
+		edge, peers = edge+o.FromEdge, peers+o.FromPeers
+		thrifty(t, o, fresh)
+	}
+	t.Logf("%d bytes from the edge, %d from peers, for %d new ones", edge, peers, fresh)
+	if edge > peers {
+		t.Errorf("a crowd of %d had %d bytes from the edge and %d from peers", crowd, edge, peers)
+	}
 	o := get(t, url, "--from", old).done(t, second)
 	thrifty(t, o, fresh)
-	t.Logf("%d bytes from the edge, %d from the peer", o.FromEdge, o.FromPeers)
+	t.Logf("one who comes late: %d bytes from the edge, %d from peers", o.FromEdge, o.FromPeers)
 	if o.FromPeers == 0 {
-		t.Error("nothing from the one who has updated")
+		t.Error("nothing from those who have updated")
 	}
 }
 
