@@ -104,7 +104,8 @@ type GetOptions struct {
 	Overwrite bool
 	// From are files that may hold an older version: what has not changed is copied
 	// from there and verified, and only the rest is fetched. A file that is replaced
-	// is one of them, and with Config.Data what earlier Gets of the URL have left.
+	// is one of them, and what earlier Gets of the URL have left, of earlier clients
+	// with the same Config.Data, too.
 	From []string
 	// Header is sent with every request to the server.
 	Header http.Header

@@ -201,8 +201,9 @@ func (c *client) fetch(life context.Context) {
 	path := filepath.Join(c.home(), fmt.Sprint(c.asked%keep))
 	ctx, cancel := context.WithTimeout(life, getWithin)
 	defer cancel()
-	// -C goes on with what a kill has left, -f takes the place of the oldest file.
-	cmd := c.host.Command(ctx, c.binary, "get", c.urls[file], "-o", path, "-C", "-f", "--json", "--data", filepath.Join(c.home(), "data"))
+	// -C goes on with what a kill has left, -f takes the place of the oldest file; what
+	// is here already is to come over the network once more.
+	cmd := c.host.Command(ctx, c.binary, "get", c.urls[file], "-o", path, "-C", "-f", "--fresh", "--json", "--data", filepath.Join(c.home(), "data"))
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	out, err := cmd.Output()

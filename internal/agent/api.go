@@ -54,6 +54,8 @@ type Request struct {
 	// changed is copied from there. The file to be replaced is one of them, and what
 	// earlier downloads of the URL have left.
 	From []string
+	// Fresh takes nothing from older versions.
+	Fresh bool
 	// Header is sent with every request to the edge.
 	Header http.Header
 	// Class says how long the download may take. FinishBy is the time, from its

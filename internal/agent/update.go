@@ -19,11 +19,17 @@ const mapWithin = time.Minute
 // whether there is something to begin with; else it has left nothing behind.
 func (d *Download) update(ctx context.Context) (began bool, err error) {
 	files := d.older()
-	if len(files) == 0 || d.e.cfg.NoP2P {
+	if len(files) == 0 {
 		return false, nil
 	}
-	never := func() bool { return false }
-	resp, err := d.patiently(ctx, func() (*http.Response, error) { return d.probe(ctx) }, never) //nolint:bodyclose // probe closes it
+	var told *http.Response                                                                             // by a server that is full
+	resp, err := d.patiently(ctx, func() (*http.Response, error) { return d.probe(ctx) }, func() bool { //nolint:bodyclose // probe closes it, and so does head
+		told, _ = d.head(ctx) //nolint:bodyclose // see above
+		return told != nil
+	})
+	if told != nil {
+		resp, err = told, nil
+	}
 	if err != nil {
 		return false, ctx.Err() // whoever asks next hears it too
 	}
@@ -52,7 +58,7 @@ func (d *Download) update(ctx context.Context) (began bool, err error) {
 // reuse adds what older versions have to an object that is being resumed.
 func (d *Download) reuse(ctx context.Context, resp *http.Response, b *bootstrapped) error {
 	files := d.older()
-	if len(files) == 0 || d.e.cfg.NoP2P {
+	if len(files) == 0 {
 		return nil
 	}
 	now := &bootstrapped{}
@@ -126,6 +132,9 @@ func (d *Download) fetchChunks(ctx context.Context, b *bootstrapped) (*chunkmap.
 // older are the files that may hold an older version: those that the caller names,
 // the one that is to be replaced, and what the URL gave before.
 func (d *Download) older() []string {
+	if d.req.Fresh || d.e.cfg.NoP2P { // there is no map without a manifest
+		return nil
+	}
 	candidates := d.req.From
 	if d.temp == "" {
 		if d.req.Overwrite {

@@ -18,6 +18,7 @@ type Request struct {
 	Resume    bool        `json:"resume,omitempty"`
 	Overwrite bool        `json:"overwrite,omitempty"`
 	From      []string    `json:"from,omitempty"` // absolute
+	Fresh     bool        `json:"fresh,omitempty"`
 	Header    http.Header `json:"header,omitempty"`
 	Class     fetch.Class `json:"class,omitempty"`
 	FinishBy  float64     `json:"finish_by,omitempty"` // seconds

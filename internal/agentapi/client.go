@@ -114,7 +114,7 @@ func (c *Client) Download(ctx context.Context, req agent.Request) (*Remote, erro
 	stop := context.AfterFunc(ctx, cancel)
 	//nolint:bodyclose // follow's goroutine closes it
 	resp, err := c.do(own, http.MethodPost, "/v1/downloads", Request{
-		URL: req.URL, File: req.File, Resume: req.Resume, Overwrite: req.Overwrite, From: req.From, Header: req.Header,
+		URL: req.URL, File: req.File, Resume: req.Resume, Overwrite: req.Overwrite, From: req.From, Fresh: req.Fresh, Header: req.Header,
 		Class: req.Class, FinishBy: req.FinishBy.Seconds(),
 	})
 	if !stop() && err == nil {

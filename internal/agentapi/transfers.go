@@ -86,7 +86,7 @@ func (t *transfers) begin(ctx context.Context, req Request) (*entry, error) {
 		t.close1(old)
 	}
 	dl, err := t.engine.Download(ctx, agent.Request{
-		URL: req.URL, File: req.File, Resume: req.Resume, Overwrite: req.Overwrite, From: req.From, Header: req.Header,
+		URL: req.URL, File: req.File, Resume: req.Resume, Overwrite: req.Overwrite, From: req.From, Fresh: req.Fresh, Header: req.Header,
 		Class: req.Class, FinishBy: time.Duration(req.FinishBy * float64(time.Second)),
 	})
 	if err != nil {

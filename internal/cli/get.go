@@ -31,6 +31,7 @@ type getCmd struct {
 
 	Force bool     `short:"f" help:"Overwrite an existing file."`
 	From  []string `help:"A file with an older version: what has not changed comes from there. Not needed for a file that -f replaces, nor for what the same URL gave before. Can be repeated." sep:"none" placeholder:"OLD"`
+	Fresh bool     `help:"Take nothing from older versions, of which there may be some by the same URL."`
 	config.Get
 }
 
@@ -73,6 +74,9 @@ func (c *getCmd) Run(p *process) error {
 func (c *getCmd) findOld() error {
 	if len(c.From) > 0 && c.NoP2P {
 		return errors.New("--from needs the manifest, which --no-p2p does not ask for")
+	}
+	if len(c.From) > 0 && c.Fresh {
+		return errors.New("--from and --fresh exclude each other")
 	}
 	for i, name := range c.From {
 		fi, err := os.Stat(name)
@@ -210,7 +214,7 @@ func getOne(ctx context.Context, p *process, d downloader, o getOptions, rawURL 
 // request is what to ask the engine for, and the file as the user would say it:
 // an agent has another working directory.
 func request(ctx context.Context, o getOptions, rawURL string) (req agent.Request, name string, err error) {
-	req = agent.Request{URL: rawURL, Resume: o.Continue, Overwrite: o.Force, From: o.From, Header: o.header, Class: o.Priority, FinishBy: o.FinishBy}
+	req = agent.Request{URL: rawURL, Resume: o.Continue, Overwrite: o.Force, From: o.From, Fresh: o.Fresh, Header: o.header, Class: o.Priority, FinishBy: o.FinishBy}
 	name = o.Output
 	switch {
 	case name == "-":

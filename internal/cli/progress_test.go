@@ -23,6 +23,7 @@ func TestProgressGolden(t *testing.T) {
 		p    agent.Progress
 	}{
 		{"go1.27.src.tar.gz", agent.Progress{Size: 250 * mib, Done: 100 * mib, FromEdge: 40 * mib, FromPeers: 60 * mib, Peers: 11, Rate: 6 * mib}},
+		{"next.iso", agent.Progress{Size: 1000 * mib, Done: 992 * mib, FromEdge: mib, FromPeers: mib, FromOld: 990 * mib, Peers: 2, Rate: 6 * mib}},
 		{"beginning.iso", agent.Progress{Size: -1}},
 		{"unknown size", agent.Progress{Size: -1, Done: 3 * mib, FromEdge: 3 * mib, Rate: 900_000}},
 		{"full.iso", agent.Progress{Size: -1, Note: "the server is full, asking again in 3s"}},
@@ -91,6 +92,13 @@ func TestFormat(t *testing.T) {
 func TestSummary(t *testing.T) {
 	r := agent.Result{File: "f", Size: 100 << 20, Elapsed: 10 * time.Second, FromEdge: 25 << 20, FromPeers: 75 << 20, Peers: 3, Object: manifest.ObjectID{1}}
 	if got, want := summary(r), "f: 100 MiB in 10 s (10 MiB/s), 75% from 3 peers, verified"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestSummaryOfUpdate(t *testing.T) {
+	r := agent.Result{File: "f", Size: 100 << 20, Elapsed: time.Second, FromEdge: 2 << 20, FromOld: 98 << 20, Object: manifest.ObjectID{1}}
+	if got, want := summary(r), "f: 100 MiB in 1.0 s (2.0 MiB/s), 98 MiB from the old version, verified"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -222,7 +222,7 @@ func TestVectorsWellKnown(t *testing.T) {
 	k := public(testKey(1))
 	docs := []WellKnown{
 		{Version: 1, Control: []string{"wss://control.example.org/v1"}, Keys: NewJWKS(k), Grants: "/.tandem/grant"},
-		{Version: 1, Control: []string{"/.tandem/control"}, Keys: NewJWKS(k, public(testKey(2))), Grants: "https://control.example.org/grant", Manifests: "/.tandem/m{path}", Mirrors: []string{"https://mirror.example.org/"}},
+		{Version: 1, Control: []string{"/.tandem/control"}, Keys: NewJWKS(k, public(testKey(2))), Grants: "https://control.example.org/grant", Manifests: "/.tandem/m{path}", Chunks: "/.tandem/c{path}", Mirrors: []string{"https://mirror.example.org/"}},
 	}
 	want := wellKnownFile{
 		About: "Documents at /.well-known/tandem.",

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	sdk "github.com/tandem-cdn/tandem"
 	"github.com/tandem-cdn/tandem/internal/chunkmap"
 )
 
@@ -71,6 +72,25 @@ func TestNextVersion(t *testing.T) {
 	})
 	t.Run("of the same URL", func(t *testing.T) {
 		thrifty(t, get(t, url+"/a.bin?token=2", "--data", kept).done(t, second), fresh)
+	})
+	t.Run("fresh", func(t *testing.T) {
+		if o := get(t, url+"/a.bin", "--data", kept, "--fresh").done(t, second); o.FromOld != 0 {
+			t.Errorf("%d bytes from an old version", o.FromOld)
+		}
+	})
+	t.Run("by the SDK", func(t *testing.T) {
+		c, err := sdk.New(sdk.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		file := filepath.Join(t.TempDir(), "file")
+		r, err := c.Get(t.Context(), url+"/a.bin", file, &sdk.GetOptions{From: []string{old}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "the file", read(t, file), second)
+		thrifty(t, outcome{Bytes: r.Size, FromEdge: r.FromEdge, FromPeers: r.FromPeers, FromOld: r.FromOld}, fresh)
 	})
 	t.Run("replaced", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")
