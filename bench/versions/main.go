@@ -11,7 +11,9 @@
 // place of half as much; "front" has 1 KB put in front. Bytes are those that crossed
 // the client's link, both ways and with all headers. What the publisher prepares
 // beforehand (manifest and chunk map, .zsync file) is not timed; rsync has nothing to
-// prepare and reads the file at every request. Figures go to bench/results. It needs
+// prepare and reads the file at every request. Then a crowd that has the old version
+// fetches "edits" of a smaller file at once, to see how often the edge sends what
+// changed. Figures go to bench/results. It needs
 // root, and zsync, rsync and nginx.
 package main
 
@@ -34,6 +36,7 @@ type options struct {
 	runs   int
 	mb     int64
 	rate   int64
+	crowd  int
 	binary string
 	save   bool
 }
@@ -45,6 +48,7 @@ func bench(ctx context.Context) error {
 	flag.IntVar(&o.runs, "runs", 1, "runs of each; medians are compared")
 	flag.Int64Var(&o.mb, "mb", 1000, "size of the old version in MB (1,000,000 bytes)")
 	flag.Int64Var(&o.rate, "rate", 100, "downlink of the client in Mbit/s, the uplink is a fifth; 0 is as fast as the machine can")
+	flag.IntVar(&o.crowd, "crowd", 16, "clients that update at once; 0: none")
 	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
 	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
 	flag.Parse()
@@ -65,6 +69,14 @@ func bench(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	for run := 0; run < o.runs && o.crowd > 0; run++ {
+		c, err := o.measureCrowd(ctx, o.crowd)
+		if err != nil {
+			return fmt.Errorf("crowd, run %d: %w", run+1, err)
+		}
+		fmt.Printf("run %d crowd: %+v\n", run+1, c)
+		r.Crowds = append(r.Crowds, c)
 	}
 	fmt.Print("\n", r.table())
 	if !o.save {

@@ -24,6 +24,7 @@ type result struct {
 	Rate    int64       `json:"mbit_down"` // of the client; 0 is not limited
 	Machine rig.Machine `json:"machine"`
 	Runs    []measured  `json:"runs"`
+	Crowds  []crowd     `json:"crowds"`
 }
 
 func (r *result) of(system, version string) (runs []measured) {
@@ -33,6 +34,29 @@ func (r *result) of(system, version string) (runs []measured) {
 		}
 	}
 	return runs
+}
+
+// crowdTable says what the crowds had, and of whom.
+func (r *result) crowdTable() string {
+	if len(r.Crowds) == 0 {
+		return ""
+	}
+	of := func(figure func(c crowd) float64) float64 { return rig.MedianOf(r.Crowds, figure) }
+	first := r.Crowds[0]
+	each := func(c crowd) float64 { return float64(c.FromEdge+c.FromPeers) / float64(c.Clients) }
+	return fmt.Sprintf(`
+%d clients that have the old version of %d MB fetch "edits", of which 1 %% is new, at once; everybody has %d Mbit/s each way.
+"Copies" is what all had of the edge, by what each had in all; what left the edge counts manifests, chunk maps and headers too.
+
+| each had, of the size | copies from the edge | from peers | left the edge, of the size | last client, seconds | runs |
+|---|---|---|---|---|---|
+| %.2f %% | **%.2f** | %.0f %% | %.2f %% | %.1f | %d |
+`, first.Clients, first.Size/1e6, crowdRate,
+		of(func(c crowd) float64 { return 100 * each(c) / float64(c.Size) }),
+		of(func(c crowd) float64 { return float64(c.FromEdge) / each(c) }),
+		of(func(c crowd) float64 { return 100 * float64(c.FromPeers) / float64(c.FromEdge+c.FromPeers) }),
+		of(func(c crowd) float64 { return 100 * float64(c.Edge) / float64(c.Size) }),
+		of(func(c crowd) float64 { return c.Last }), len(r.Crowds))
 }
 
 // table is the page in bench/results.
@@ -65,6 +89,7 @@ both ways, with all headers, manifest, chunk map and control included.
 				n/rig.MedianOf(ours, bytes), t, t/rig.MedianOf(ours, seconds), rig.MedianOf(runs, func(m measured) float64 { return m.CPU }), len(runs))
 		}
 	}
+	b.WriteString(r.crowdTable())
 	fmt.Fprintf(&b, "\n- %s: %s\n", r.Date, r.Machine)
 	return b.String()
 }

@@ -18,8 +18,7 @@ import (
 var versions = []string{"edits", "front"}
 
 const (
-	edits    = 100
-	editSize = 100_000 // bytes
+	editSize = 100_000 // bytes; there are as many edits as make a hundredth new
 	inFront  = 1024    // bytes
 )
 
@@ -56,7 +55,7 @@ func makeVersions(old, www string, size int64) error {
 		return err
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	places := make([]int64, edits)
+	places := make([]int64, size/100/editSize)
 	for i := range places {
 		places[i] = r.Int64N(size - 2*editSize)
 	}
@@ -77,7 +76,7 @@ func makeVersions(old, www string, size int64) error {
 		return copyRange(to, from, at, size)
 	})
 	return errors.Join(err, edit(old, filepath.Join(www, "front"), func(from *io.SectionReader, to io.Writer) error {
-		if _, err := io.CopyN(to, fresh(edits), inFront); err != nil {
+		if _, err := io.CopyN(to, fresh(-1), inFront); err != nil {
 			return err
 		}
 		return copyRange(to, from, 0, size)

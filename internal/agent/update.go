@@ -22,11 +22,12 @@ func (d *Download) update(ctx context.Context) (began bool, err error) {
 	if len(files) == 0 {
 		return false, nil
 	}
-	var told *http.Response                                                                             // by a server that is full
-	resp, err := d.patiently(ctx, func() (*http.Response, error) { return d.probe(ctx) }, func() bool { //nolint:bodyclose // probe closes it, and so does head
+	var told *http.Response // by a server that is full; head closes it, as probe does
+	full := func() bool {
 		told, _ = d.head(ctx) //nolint:bodyclose // see above
 		return told != nil
-	})
+	}
+	resp, err := d.patiently(ctx, func() (*http.Response, error) { return d.probe(ctx) }, full) //nolint:bodyclose // see above
 	if told != nil {
 		resp, err = told, nil
 	}
