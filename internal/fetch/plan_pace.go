@@ -24,7 +24,10 @@ const sendsTime = 500 * time.Millisecond
 const (
 	// gapRequests is how many requests run side by side for what older versions lack,
 	// without peers: most are for few bytes, and what they take is round trips.
+	// Not before gapTime: in a crowd that updates at once everybody is alone at first,
+	// and eight of these are a third of what changed.
 	gapRequests = 8
+	gapTime     = time.Second
 	// gapBytes is the most that one of several pieces is for.
 	gapBytes = 1 << 20
 )
@@ -33,7 +36,7 @@ const (
 // where many wait for the edge, one where that fills the downlink, is held back or
 // takes its turn among many, and one more where one is about to end.
 func (p *Plan) most(now time.Duration, alone bool) int {
-	if alone && p.cfg.Need != nil {
+	if alone && p.cfg.Need != nil && now >= gapTime {
 		return gapRequests
 	}
 	n := p.cfg.MaxEdge
