@@ -70,11 +70,12 @@ type edgeState struct {
 	// freeFrom is since when requests have run without pause and unpaced.
 	freeFrom time.Duration
 	// perReq is the rate of the last requests, each by itself, which counts until
-	// perReqTo.
-	perReq   float64
-	perReqTo time.Duration
-	failed   int           // of the server with the fewest failures
-	retry    time.Duration // none is asked before then
+	// perReqTo, and while as much comes in all as perReqAll says that then came.
+	perReq, perReqAll float64
+	perReqTo          time.Duration
+	all               float64       // what comes in all now, bytes per second
+	failed            int           // of the server with the fewest failures
+	retry             time.Duration // none is asked before then
 }
 
 func newEdgeState() edgeState {
@@ -137,6 +138,10 @@ func (e *edgeState) shows(now time.Duration) float64 {
 // bufferTime is how long bytes come at first that were waiting.
 const bufferTime = 100 * time.Millisecond
 
+// roomShare is the part of what came in all from which the downlink has no more room
+// than a request had that shared it.
+const roomShare = 0.8
+
 // learn takes in how fast a request went. The longer it took, the longer that is
 // worth knowing: else many that wait would find out again and again.
 func (e *edgeState) learn(now time.Duration, r *edgeReq) {
@@ -149,13 +154,14 @@ func (e *edgeState) learn(now time.Duration, r *edgeReq) {
 		e.perReq = rate
 	}
 	e.perReq += (rate - e.perReq) / 4
+	e.perReqAll = e.all
 	e.perReqTo = now + min(max(leastKnown, 4*took), mostKnown)
 }
 
 // perRequest is the rate of a request by itself, in bytes per second, as those
 // that run and those that have ended lately show; ok is false when none does.
 func (e *edgeState) perRequest(now time.Duration) (rate float64, ok bool) {
-	rate, ok = e.perReq, now <= e.perReqTo
+	rate, ok = e.perReq, now <= e.perReqTo && e.all >= roomShare*e.perReqAll
 	for _, r := range e.reqs {
 		if age := now - r.began; age >= showsFrom && !r.left && !r.paced {
 			live := float64(r.bytes) / age.Seconds()

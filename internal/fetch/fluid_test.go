@@ -12,7 +12,8 @@ import (
 
 // fluid is a small model of a network for tests of the policy: access links are
 // shared max-min fairly among the flows on them, every client's plan is the real
-// one, messages take a fixed time.
+// one, messages take a fixed time. What a flow leaves that ends within a step goes to
+// others in the next: else many short requests would carry less than a long one.
 type fluid struct {
 	t       testing.TB
 	size    int64
@@ -34,6 +35,7 @@ type fluidEdge struct {
 	away  bool    // it refuses connections
 	tx    float64 // bytes it has sent
 	queue []*flow // admitted and waiting
+	spare float64 // bytes that a flow has left which ended within the last step
 }
 
 // fluidEvent is something that happens to the network.
@@ -43,20 +45,21 @@ type fluidEvent struct {
 }
 
 type fluidClient struct {
-	id       int
-	up, down float64
-	uploads  bool
-	start    time.Duration
-	leave    time.Duration // 0: stays
-	started  bool
-	gone     bool
-	plan     *Plan
-	done     time.Duration
-	fromEdge int64
-	fromPeer int64
-	serve    []*flow // requests of others, in order of arrival
-	edge     map[int]*flow
-	due      bool // something has arrived
+	id                 int
+	up, down           float64
+	uploads            bool
+	start              time.Duration
+	leave              time.Duration // 0: stays
+	started            bool
+	gone               bool
+	plan               *Plan
+	done               time.Duration
+	fromEdge           int64
+	fromPeer           int64
+	serve              []*flow // requests of others, in order of arrival
+	edge               map[int]*flow
+	due                bool    // something has arrived
+	spareUp, spareDown float64 // bytes that flows have left which ended within the last step
 }
 
 type flow struct {
@@ -155,7 +158,7 @@ func (f *fluid) startOrLeave(c *fluidClient, now time.Duration) {
 }
 
 func (f *fluid) link(now time.Duration, c, o *fluidClient) {
-	c.plan.AddPeer(now, PeerID(o.id), PeerInfo{Seed: mix(uint64(o.id) + 7), Uploads: o.uploads, RTT: f.delay})
+	c.plan.AddPeer(now-c.start, PeerID(o.id), PeerInfo{Seed: mix(uint64(o.id) + 7), Uploads: o.uploads, RTT: f.delay})
 	for i := range o.plan.n {
 		if o.plan.have.Has(i) {
 			c.plan.PeerHas(PeerID(o.id), i)
@@ -269,7 +272,13 @@ func (f *fluid) move(now, step time.Duration) {
 			}
 		}
 	}
-	maxMin(flows)
+	maxMin(flows, step)
+	for _, e := range f.edges {
+		e.spare = 0
+	}
+	for _, c := range f.clients {
+		c.spareUp, c.spareDown = 0, 0
+	}
 	for _, fl := range flows {
 		f.progress(fl, fl.rate*step.Seconds(), now)
 	}
@@ -305,6 +314,8 @@ func (f *fluid) progress(fl *flow, n float64, now time.Duration) {
 		}
 	} else {
 		fl.dead = true
+		fl.src.spareUp += max(more, 0)
+		c.spareDown += max(more, 0)
 		if isNew = c.plan.PeerPiece(PeerID(fl.src.id), fl.piece, true); isNew {
 			c.fromPeer += size
 		}
@@ -320,6 +331,8 @@ func (f *fluid) progress(fl *flow, n float64, now time.Duration) {
 	if fl.src == nil {
 		if fl.piece++; fl.piece >= fl.end {
 			f.endEdge(c, fl, now)
+			fl.edge.spare += max(more, 0)
+			c.spareDown += max(more, 0)
 		} else {
 			fl.left = float64(c.plan.pieceLen(fl.piece))
 			if more > 0 {
@@ -332,8 +345,8 @@ func (f *fluid) progress(fl *flow, n float64, now time.Duration) {
 	}
 }
 
-// maxMin sets the rates of flows by progressive filling over access links.
-func maxMin(flows []*flow) {
+// maxMin sets the rates of flows for one step by progressive filling over access links.
+func maxMin(flows []*flow, step time.Duration) {
 	type link struct {
 		free  float64
 		flows []*flow
@@ -351,11 +364,11 @@ func maxMin(flows []*flow) {
 	for _, fl := range flows {
 		fl.rate = -1
 		if fl.src == nil {
-			on(fl.edge, fl.edge.up, fl)
+			on(fl.edge, fl.edge.up+fl.edge.spare/step.Seconds(), fl)
 		} else {
-			on(fl.src, fl.src.up, fl)
+			on(fl.src, fl.src.up+fl.src.spareUp/step.Seconds(), fl)
 		}
-		on(downKey{fl.dst}, fl.dst.down, fl)
+		on(downKey{fl.dst}, fl.dst.down+fl.dst.spareDown/step.Seconds(), fl)
 	}
 	for {
 		var tight *link

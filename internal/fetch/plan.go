@@ -135,6 +135,7 @@ type Plan struct {
 	fromP2P *meter
 	answers answers // of peers
 	quick   *meter  // the same, of late
+	instant *meter  // of everything, now
 	top     best
 	pacer   pacer
 	reach   reach
@@ -161,7 +162,7 @@ func NewPlan(cfg Config) *Plan {
 		avail: make([]uint16, n), asked: make([]uint8, n), todo: newSet(n), freed: 1,
 		expected: map[uint64]time.Duration{}, stale: true, reader: -1,
 		elect:   newElection(n, stripePieces(cfg.Size, cfg.PieceSize), cfg.Seed),
-		fromAll: newMeter(2*time.Second, 20), fromP2P: newMeter(2*time.Second, 20), quick: newMeter(time.Second, 10),
+		fromAll: newMeter(2*time.Second, 20), fromP2P: newMeter(2*time.Second, 20), quick: newMeter(time.Second, 10), instant: newMeter(500*time.Millisecond, 10),
 		growth: newMeter(8*time.Second, 16),
 		top:    best{period: 10 * time.Second},
 		edge:   newEdgeState(),
@@ -176,6 +177,7 @@ func NewPlan(cfg Config) *Plan {
 	}
 	if cfg.StreamAt < cfg.StreamEnd {
 		p.edge.open(edgeReq{id: 0, next: cfg.StreamAt, claim: cfg.StreamAt, end: cfg.StreamEnd})
+		p.extend(p.edge.reqs[0], p.pieces(proveBytes)) // or peers are asked for them, and it shows nothing
 	}
 	return p
 }

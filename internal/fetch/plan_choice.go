@@ -145,11 +145,13 @@ func (p *Plan) stepIn(now time.Duration) int {
 }
 
 // timely reports whether a piece asked of the edge now comes before the download
-// ends without it.
+// ends without it. Where nothing shows that, one is tried: what was seen of requests
+// that shared the downlink with many peers, or were in a crowd that has gone, would
+// else be believed to the end. In a large swarm those who clearly trail try.
 func (p *Plan) timely(now time.Duration) bool {
 	rate, known := p.edge.perRequest(now)
 	if !known {
-		return !p.swarming(now) || p.lead() < -clearLead
+		return !p.swarming(now) || p.elect.duty.Of == 0 || p.lead() < -clearLead
 	}
 	return float64(p.cfg.PieceSize)*p.fromAll.rate(now) < rate*float64(p.left)
 }

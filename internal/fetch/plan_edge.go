@@ -25,6 +25,8 @@ const (
 	// proveTime is how long the first response shows how fast the edge is, whoever
 	// turns up meanwhile.
 	proveTime = 300 * time.Millisecond
+	// proveBytes is what nobody else is asked for of the first response, for the same.
+	proveBytes = 256 << 10
 	// cutTime is how long the piece in progress may take when a request that goes on
 	// in file order is ended.
 	cutTime = 200 * time.Millisecond
@@ -59,6 +61,7 @@ const (
 func (p *Plan) EdgeBytes(now time.Duration, req int, n int64) {
 	p.edge.add(now, n)
 	p.fromAll.add(now, n)
+	p.instant.add(now, n)
 	r := p.edge.find(req)
 	if r == nil {
 		return
@@ -140,6 +143,7 @@ func (p *Plan) askEdge(now time.Duration) {
 	short := p.short(now)
 	stuck := p.cfg.Class == Background && now-p.fresh.at >= backgroundPatience
 	free := alone || p.cfg.Ablate.GiveWay || p.burst(now) && !p.contended(now) || stuck || short && p.edge.full == 0
+	p.edge.all = p.instant.rate(now)
 	p.measureEdge(now)
 	p.pacer.step(now, rates{total: p.fromAll.rate(now), p2p: p.quick.rate(now), edge: p.edge.rate.rate(now), fair: p.fair(now), sum: p.fromAll.total}, p.behind(now) || p.ending(now))
 	if free || short && !p.elastic(now) {

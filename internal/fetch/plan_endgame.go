@@ -48,7 +48,7 @@ func (p *Plan) endgame(now time.Duration) {
 // filled reports whether as much arrives as ever: what is asked for twice then only
 // takes from the rest.
 func (p *Plan) filled(now time.Duration) bool {
-	return p.quick.rate(now)+p.edge.rate.rate(now) > 0.9*max(p.pacer.full, p.edge.full)
+	return p.instant.rate(now) > 0.9*max(p.pacer.full, p.edge.full)
 }
 
 // latest returns the piece that will be there last of those asked of peers alone,

@@ -182,6 +182,7 @@ func (p *Plan) PeerBytes(now time.Duration, id PeerID, piece int, n int64) {
 	p.fromAll.add(now, n)
 	p.fromP2P.add(now, n)
 	p.quick.add(now, n)
+	p.instant.add(now, n)
 	for k := range q.asks {
 		if a := &q.asks[k]; a.piece == piece {
 			if a.got == 0 {

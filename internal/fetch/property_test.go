@@ -95,3 +95,37 @@ func TestFastEdgeIsUsedAtOnce(t *testing.T) {
 		t.Errorf("%d bytes wasted", c.plan.Wasted())
 	}
 }
+
+// TestEdgeIsTriedAgain: what a request to a fast edge brought while ten others had
+// the downlink too says nothing later on, when peers do not fill it. Two that do not
+// upload took 23.5 s where the edge alone takes 16.3 s.
+func TestEdgeIsTriedAgain(t *testing.T) {
+	n := network{size: 20346182, edge: 5000, slots: 4, clients: []drawn{
+		{up: 10, down: 10, uploads: true, start: 100 * time.Millisecond},
+		{up: 5, down: 20, uploads: true, start: 100 * time.Millisecond},
+		{up: 10, down: 10, start: 2200 * time.Millisecond},
+		{up: 50, down: 50, uploads: true, start: 400 * time.Millisecond, leave: 800 * time.Millisecond},
+		{up: 10, down: 10, uploads: true, leave: 9 * time.Second},
+		{up: 2.5, down: 10, start: 700 * time.Millisecond},
+	}}
+	alone, with := n.simulate(t, true), n.simulate(t, false)
+	for _, i := range []int{2, 5} {
+		if took, most := with.clients[i].done, alone.clients[i].done*11/10; took > most {
+			t.Errorf("client %d took %v, alone %v", i, took, alone.clients[i].done)
+		}
+	}
+}
+
+// TestFirstResponseShowsTheEdge: whoever turns up at once, the response that began
+// the download goes on for a moment, so that it is known how long to wait for them.
+func TestFirstResponseShowsTheEdge(t *testing.T) {
+	f := newFluid(t, 16<<20, 5000*mbit, 4)
+	for range 6 {
+		f.add(5*mbit, 20*mbit, true, 0)
+	}
+	late := f.add(10*mbit, 100*mbit, true, 5*time.Second)
+	f.run(time.Minute)
+	if most := 2200 * time.Millisecond; late.done > most {
+		t.Errorf("took %v, alone 1.4 s", late.done)
+	}
+}
