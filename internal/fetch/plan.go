@@ -177,7 +177,9 @@ func NewPlan(cfg Config) *Plan {
 	}
 	if cfg.StreamAt < cfg.StreamEnd {
 		p.edge.open(edgeReq{id: 0, next: cfg.StreamAt, claim: cfg.StreamAt, end: cfg.StreamEnd})
-		p.extend(p.edge.reqs[0], p.pieces(proveBytes)) // or peers are asked for them, and it shows nothing
+		if cfg.Window == 0 { // or peers are asked for them, and it shows nothing
+			p.extend(p.edge.reqs[0], p.pieces(proveBytes))
+		}
 	}
 	return p
 }
