@@ -24,8 +24,10 @@ const (
 	distinct  = 1000 // small objects asked for in turn
 )
 
-func (o options) clear(ctx context.Context, s *site) ([]*result, error) { return s.bulkCase(ctx, false) }
-func (o options) tls(ctx context.Context, s *site) ([]*result, error)   { return s.bulkCase(ctx, true) }
+func (o options) clear(ctx context.Context, s *site) ([]*result, error) {
+	return s.bulkCase(ctx, false)
+}
+func (o options) tls(ctx context.Context, s *site) ([]*result, error) { return s.bulkCase(ctx, true) }
 
 // servers starts nginx with files, nginx with a cache and the edge, with a cache
 // and in front of the directory.

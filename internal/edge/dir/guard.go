@@ -12,7 +12,7 @@ import (
 const (
 	// guardEvery is how many bytes are sent between two looks at the file. It is
 	// large, so that the kernel can copy them from file to socket by itself.
-	guardEvery = 8 << 20
+	guardEvery = 16 << 20
 	// guardTail is held back until a last look at the file says that everything
 	// before it, and it, are of one version.
 	guardTail = 32 << 10

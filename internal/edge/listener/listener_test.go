@@ -335,10 +335,60 @@ func TestStallEnds(t *testing.T) {
 	}
 }
 
+// A client that reads slowly gets everything, although what the kernel is given at
+// once takes it longer than the deadline.
+func TestSlowClient(t *testing.T) {
+	const size = 2 * stallRun
+	file, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := file.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(size))
+		if _, err := io.CopyN(w, io.NewSectionReader(file, 0, size), 1); err != nil {
+			t.Error(err)
+		}
+		if _, err := file.Seek(1, io.SeekStart); err != nil {
+			t.Error(err)
+		}
+		if n, err := io.CopyN(w, file, size-1); err != nil {
+			t.Errorf("cut after %d bytes: %v", n, err)
+		}
+	})
+	s, _ := run(t, Config{Handler: handler, stall: 200 * time.Millisecond})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt := &http.Transport{}
+	defer rt.CloseIdleConnections()
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	tick := time.NewTicker(40 * time.Millisecond)
+	defer tick.Stop()
+	var got int64
+	for range tick.C {
+		n, err := io.CopyN(io.Discard, resp.Body, 1<<20)
+		if got += n; err != nil {
+			break
+		}
+	}
+	if got != size {
+		t.Errorf("%d bytes of %d", got, size)
+	}
+}
+
 func TestReadFromKeepsSource(t *testing.T) {
-	const n = 3*stallChunk + 5
+	const n = 3*stallRun + 5
 	rec := &sourceRecorder{}
-	s := &stallWriter{ResponseWriter: rec, control: http.NewResponseController(rec), timeout: time.Minute}
+	s := &stallWriter{ResponseWriter: rec, control: http.NewResponseController(rec), timeout: time.Minute, run: stallRun}
 	file, err := os.CreateTemp(t.TempDir(), "")
 	if err != nil {
 		t.Fatal(err)
