@@ -33,8 +33,12 @@ const maxRun = 16 << 20
 // by the table of its slices' SHA-256, 32 bytes each, zero where the slice is
 // missing. A blob of unknown size (-1) has no slices: one fill makes it grow
 // until the end is seen.
+//
+// The bytes of a small object are in memory: such a blob has mem instead of a file,
+// and one slice or none.
 type blob struct {
 	path  string
+	mem   []byte
 	size  int64
 	slice int64
 
@@ -63,7 +67,12 @@ type blob struct {
 }
 
 func newBlob(path string, size int64) *blob {
-	b := &blob{path: path, size: size, changed: make(chan struct{}), whole: sha256.New(), idle: time.Now()}
+	b := &blob{path: path, size: size, changed: make(chan struct{}), idle: time.Now()}
+	if size >= 0 && size <= maxSmall {
+		b.mem = make([]byte, size)
+	} else {
+		b.whole = sha256.New()
+	}
 	if size >= 0 {
 		b.slice = manifest.PieceSizeFor(size)
 		n := manifest.PieceCount(size, b.slice)
@@ -75,6 +84,9 @@ func newBlob(path string, size int64) *blob {
 
 // create makes the empty file.
 func (b *blob) create() error {
+	if b.mem != nil {
+		return nil
+	}
 	if err := os.MkdirAll(filepath.Dir(b.path), 0o700); err != nil {
 		return &diskError{err}
 	}
@@ -94,6 +106,25 @@ func (b *blob) create() error {
 	}
 	return nil
 }
+
+// sink is where a fill writes.
+type sink interface {
+	io.WriterAt
+	io.Closer
+}
+
+func (b *blob) sink() (sink, error) {
+	if b.mem != nil {
+		return memSink(b.mem), nil
+	}
+	return os.OpenFile(b.path, os.O_RDWR, 0)
+}
+
+type memSink []byte
+
+func (m memSink) WriteAt(p []byte, off int64) (int, error) { return copy(m[off:], p), nil }
+
+func (m memSink) Close() error { return nil }
 
 // open reads the slice table that an earlier process left. Slices are checked
 // against it when they are first read.
@@ -285,7 +316,10 @@ func (b *blob) lose(off int64) {
 }
 
 // saveSum writes the hash of slice i to the table.
-func (b *blob) saveSum(f *os.File, i int, sum manifest.Hash) error {
+func (b *blob) saveSum(f sink, i int, sum manifest.Hash) error {
+	if b.mem != nil {
+		return nil // the pack has sums of its own
+	}
 	_, err := f.WriteAt(sum[:], b.size+int64(i)*manifest.HashSize)
 	return err
 }

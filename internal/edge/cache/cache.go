@@ -9,7 +9,10 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/tandem-cdn/tandem/internal/edge/cache/pack"
 )
 
 // Config is what a Cache needs; Origin and Dir are required.
@@ -49,9 +52,14 @@ const (
 
 	maxKeyBytes = 8 << 10 // longer URLs pass through
 	maxVariants = 32      // of one URL
-	maxVersions = 1 << 17 // of all URLs, whatever their size
-	maxDirect   = 4096    // URLs remembered as not cacheable
-	directTTL   = 30 * time.Second
+	maxVersions = 1 << 17 // with files of their own, whatever their size
+	maxPacked   = 1 << 22 // without
+	// maxHot bounds the memory of small versions that were used a moment ago, in
+	// bytes; hotCost is what one takes beside its body.
+	maxHot    = 32 << 20
+	hotCost   = 4 << 10
+	maxDirect = 4096 // URLs remembered as not cacheable
+	directTTL = 30 * time.Second
 )
 
 // Cache is a shared HTTP cache. It is safe for concurrent use.
@@ -64,18 +72,28 @@ type Cache struct {
 	work    sync.WaitGroup
 	buffers sync.Pool
 
-	// mu is taken last: nothing else is locked while it is held.
-	mu      sync.Mutex
-	closed  bool
-	entries map[string]*entry
-	lru     *list.List // of *Version, most recently used first
-	bytes   int64      // on disk
-	flights map[string]*flight
-	direct  map[string]time.Time // URLs not cacheable, until when
+	pack      *pack.Store // of the small versions
+	compacter atomic.Bool // one compacts
+
+	// mu is taken last: nothing but the pack's own lock is taken while it is held.
+	mu       sync.Mutex
+	closed   bool
+	entries  map[string]*entry
+	lru      *list.List // of *Version with files, most recently used first
+	hot      *list.List // of *Version without, likewise
+	hotBytes int64
+	live     map[pack.Ref]*Version // those of hot that are in the pack
+	tick     uint64                // of the last use
+	bytes    int64                 // of files on disk
+	flights  map[string]*flight
+	direct   map[string]time.Time // URLs not cacheable, until when
 }
 
 // entry holds the variants of one URL, newest first.
-type entry struct{ variants []*Version }
+type entry struct {
+	variants []*Version
+	cold     bool // the pack has more
+}
 
 // New opens the cache in cfg.Dir, with what an earlier one left there.
 func New(cfg Config) (*Cache, error) {
@@ -90,7 +108,7 @@ func New(cfg Config) (*Cache, error) {
 	c := &Cache{
 		cfg: cfg, log: cfg.Logger, base: base, stop: stop,
 		buffers: sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
-		entries: make(map[string]*entry), lru: list.New(),
+		entries: make(map[string]*entry), lru: list.New(), hot: list.New(), live: make(map[pack.Ref]*Version),
 		flights: make(map[string]*flight), direct: make(map[string]time.Time), maps: newMaps(),
 	}
 	if err := c.load(); err != nil {
@@ -138,7 +156,7 @@ func (c *Cache) Close() error {
 		t.CloseIdleConnections()
 	}
 	c.saveOrder()
-	return nil
+	return c.pack.Close()
 }
 
 // background runs fn until the cache closes; it reports false when it has.
@@ -157,8 +175,19 @@ func (c *Cache) background(fn func()) bool {
 func (c *Cache) Lookup(key string) (*Version, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := c.findLocked(key, nil)
+	v, _ := c.searchLocked(key, nil)
 	return v, v != nil
+}
+
+// searchLocked is findLocked that takes variants out of the pack first, giving up
+// mu meanwhile. known says that the URL has variants.
+func (c *Cache) searchLocked(key string, h http.Header) (v *Version, known bool) {
+	if e := c.entries[key]; e == nil || e.cold {
+		c.mu.Unlock()
+		c.thaw(key)
+		c.mu.Lock()
+	}
+	return c.findLocked(key, h), c.entries[key] != nil
 }
 
 func (c *Cache) findLocked(key string, h http.Header) *Version {
@@ -179,11 +208,23 @@ func (c *Cache) findLocked(key string, h http.Header) *Version {
 func (c *Cache) match(key string, h http.Header) (v *Version, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if v = c.findLocked(key, h); v != nil {
+	if v, known = c.searchLocked(key, h); v != nil {
 		v.refs++
-		c.lru.MoveToFront(v.elem)
+		c.touchLocked(v)
 	}
-	return v, c.entries[key] != nil
+	return v, known
+}
+
+// touchLocked makes v the most recently used version.
+func (c *Cache) touchLocked(v *Version) {
+	c.tick++
+	if v.blob.mem == nil {
+		v.used = c.tick
+		c.lru.MoveToFront(v.elem)
+		return
+	}
+	c.hot.MoveToFront(v.elem)
+	c.pack.Touch(v.ref, c.tick)
 }
 
 // hold keeps v and its files until the matching release. It fails when v's files
@@ -208,11 +249,11 @@ func (c *Cache) release(v *Version) {
 		c.bytes -= v.disk
 	}
 	c.mu.Unlock()
-	if last {
+	if last && v.blob.mem == nil {
 		v.blob.takeTail(-1).close()
 	}
 	if remove {
-		v.remove()
+		c.remove(v)
 	}
 }
 
@@ -220,6 +261,7 @@ func (c *Cache) release(v *Version) {
 // the one with header h. Those it replaces are dropped.
 func (c *Cache) insert(v *Version, h http.Header) {
 	c.mu.Lock()
+	c.searchLocked(v.Key, h)
 	e := c.entries[v.Key]
 	if e == nil {
 		e = &entry{}
@@ -235,15 +277,39 @@ func (c *Cache) insert(v *Version, h http.Header) {
 		dropped = append(dropped, e.variants[len(e.variants)-1])
 	}
 	e.variants = append([]*Version{v}, e.variants...)
-	v.elem = c.lru.PushFront(v)
-	c.bytes += v.disk
+	c.listLocked(v)
 	delete(c.direct, v.Key)
 	files := c.dropLocked(dropped)
 	if over := c.lru.Len() - maxVersions; over > 0 {
 		files = append(files, c.evictLocked(0, over)...)
 	}
+	c.chillLocked()
 	c.mu.Unlock()
-	removeAll(files)
+	c.remove(files...)
+}
+
+// listLocked puts v in front of the list it belongs to.
+func (c *Cache) listLocked(v *Version) {
+	c.tick++
+	if v.blob.mem != nil {
+		v.elem = c.hot.PushFront(v)
+		c.hotBytes += v.heat()
+		return
+	}
+	v.used = c.tick
+	v.elem = c.lru.PushFront(v)
+	c.bytes += v.disk
+}
+
+// unlistLocked takes v out of its list.
+func (c *Cache) unlistLocked(v *Version) {
+	if v.blob.mem != nil {
+		c.hot.Remove(v.elem)
+		c.hotBytes -= v.heat()
+	} else {
+		c.lru.Remove(v.elem)
+	}
+	v.elem = nil
 }
 
 // drop takes v out of the index; its files go when nobody holds it.
@@ -251,7 +317,7 @@ func (c *Cache) drop(v *Version) {
 	c.mu.Lock()
 	files := c.dropLocked([]*Version{v})
 	c.mu.Unlock()
-	removeAll(files)
+	c.remove(files...)
 }
 
 // dropLocked takes versions out of the index and returns those whose files are
@@ -261,8 +327,8 @@ func (c *Cache) dropLocked(vs []*Version) (remove []*Version) {
 		if v.elem == nil {
 			continue
 		}
-		c.lru.Remove(v.elem)
-		v.elem = nil
+		c.unlistLocked(v)
+		c.unpackLocked(v)
 		e := c.entries[v.Key]
 		for i, x := range e.variants {
 			if x == v {
@@ -282,8 +348,12 @@ func (c *Cache) dropLocked(vs []*Version) (remove []*Version) {
 	return remove
 }
 
-func removeAll(vs []*Version) {
+// remove deletes what is on disk of versions that were dropped.
+func (c *Cache) remove(vs ...*Version) {
 	for _, v := range vs {
-		v.remove()
+		if v.blob.mem == nil {
+			v.remove()
+		}
 	}
+	c.tidy()
 }

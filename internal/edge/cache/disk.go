@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,20 +9,24 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/edge/cache/pack"
 	"github.com/tandem-cdn/tandem/internal/edge/cache/policy"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
-// On disk a version is two files in one of 256 folders: ID.data, see [blob], and
-// ID.json, a record. A version without its record, or of unknown size, does not
-// survive the process. The file "order" lists IDs, most recently used first.
+// On disk a version of more than 64 KiB is two files in one of 256 folders: ID.data,
+// see [blob], and ID.json, a record. A version without its record, or of unknown
+// size, does not survive the process. The file "order" lists IDs and when they were
+// used, by c.tick. Smaller versions are in the pack, see packed.go.
 
 // record is what is kept of a version besides its bytes.
 type record struct {
 	Format     int         `json:"format"`
+	ID         string      `json:"id,omitempty"` // of a small version; others have it in the name
 	Key        string      `json:"key"`
 	ETag       string      `json:"etag"`
 	OriginTag  string      `json:"origin_etag,omitempty"`
@@ -51,9 +56,20 @@ func (c *Cache) metaPath(id string) string { return filepath.Join(c.folder(id), 
 // save writes the record of v. A version that cannot be recorded is only lost at
 // the next start.
 func (c *Cache) save(v *Version) {
-	if v.Size < 0 {
-		return
+	var err error
+	switch {
+	case v.Size < 0:
+	case v.blob.mem != nil:
+		err = c.freeze(v)
+	default:
+		err = c.writeRecord(v, v.record())
 	}
+	if err != nil {
+		c.log.Warn("version is not recorded", "url", v.Key, "error", err)
+	}
+}
+
+func (v *Version) record() record {
 	m := v.meta.Load()
 	r := record{
 		Format: recordFormat, Key: v.Key, ETag: v.ETag, OriginTag: v.originTag,
@@ -65,9 +81,7 @@ func (c *Cache) save(v *Version) {
 	if made := v.Manifest(); made != nil {
 		r.Digest = made.Digest[:]
 	}
-	if err := c.writeRecord(v, r); err != nil {
-		c.log.Warn("version is not recorded", "url", v.Key, "error", err)
-	}
+	return r
 }
 
 func (c *Cache) writeRecord(v *Version, r record) error {
@@ -109,33 +123,44 @@ func (c *Cache) load() error {
 	if err := os.MkdirAll(c.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
+	var err error
+	if c.pack, err = pack.Open(pack.Config{Dir: filepath.Join(c.cfg.Dir, packFolder), Logger: c.log}); err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
 	found := make(map[string]*Version)
 	for i := range 256 {
 		dir := filepath.Join(c.cfg.Dir, fmt.Sprintf("%02x", i))
 		if err := c.loadFolder(dir, found); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("cache: %w", err)
+			return errors.Join(fmt.Errorf("cache: %w", err), c.pack.Close())
 		}
 	}
-	for _, v := range c.inOrder(found) {
+	c.tick = c.pack.LastUse()
+	c.mu.Lock()
+	for _, v := range slices.Backward(c.inOrder(found)) {
 		e := c.entries[v.Key]
 		if e == nil {
-			e = &entry{}
+			e = &entry{cold: true}
 			c.entries[v.Key] = e
 		}
 		e.variants = append(e.variants, v)
-		v.elem = c.lru.PushBack(v)
+		v.elem = c.lru.PushFront(v)
 		c.bytes += v.disk
+		c.tick = max(c.tick, v.used)
 	}
 	for _, e := range c.entries {
-		slices.SortStableFunc(e.variants, func(a, b *Version) int {
-			return b.meta.Load().resp.Received.Compare(a.meta.Load().resp.Received)
-		})
+		e.sort()
 	}
-	c.mu.Lock()
 	files := c.evictLocked(0, c.lru.Len()-maxVersions)
 	c.mu.Unlock()
-	removeAll(files)
+	c.remove(files...)
 	return nil
+}
+
+// sort puts the newest variant first.
+func (e *entry) sort() {
+	slices.SortStableFunc(e.variants, func(a, b *Version) int {
+		return b.meta.Load().resp.Received.Compare(a.meta.Load().resp.Received)
+	})
 }
 
 func (c *Cache) loadFolder(dir string, found map[string]*Version) error {
@@ -180,6 +205,18 @@ func (c *Cache) loadVersion(id string) (*Version, error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, err
 	}
+	if r.Size <= maxSmall {
+		return nil, errors.New("small versions have no files of their own")
+	}
+	v, err := c.revive(id, r)
+	if err != nil {
+		return nil, err
+	}
+	return v, v.loadBytes(r.Digest)
+}
+
+// revive is the version that a record describes, without its bytes.
+func (c *Cache) revive(id string, r record) (*Version, error) {
 	if r.Format != recordFormat || r.Key == "" || r.Header == nil || r.Size < 0 || r.Size > manifest.MaxSize {
 		return nil, errors.New("record is not of this format")
 	}
@@ -194,7 +231,7 @@ func (c *Cache) loadVersion(id string) (*Version, error) {
 	m := newMeta(policy.Response{Status: r.Status, Header: r.Header, Requested: r.Requested, Received: r.Received}, r.Invalid)
 	v.meta.Store(m)
 	v.LastModified = policy.ValidatorsOf(r.Header, m.facts.Date).LastModified
-	return v, v.loadBytes(r.Digest)
+	return v, nil
 }
 
 // loadBytes opens the blob. A version that can only be had whole must be whole.
@@ -216,10 +253,12 @@ func (v *Version) loadBytes(digest []byte) error {
 // inOrder returns versions, most recently used first: as the order file has
 // them, then by age.
 func (c *Cache) inOrder(found map[string]*Version) []*Version {
-	rank := make(map[string]int)
 	if data, err := os.ReadFile(filepath.Join(c.cfg.Dir, orderFile)); err == nil {
-		for i, id := range strings.Fields(string(data)) {
-			rank[id] = i - len(data) // before all without a rank
+		for line := range strings.Lines(string(data)) {
+			id, used, _ := strings.Cut(strings.TrimSpace(line), " ")
+			if v := found[id]; v != nil {
+				v.used, _ = strconv.ParseUint(used, 10, 64) // 0 is before all others
+			}
 		}
 	}
 	vs := make([]*Version, 0, len(found))
@@ -227,8 +266,8 @@ func (c *Cache) inOrder(found map[string]*Version) []*Version {
 		vs = append(vs, v)
 	}
 	slices.SortFunc(vs, func(a, b *Version) int {
-		if d := rank[a.ID] - rank[b.ID]; d != 0 {
-			return d
+		if a.used != b.used {
+			return cmp.Compare(b.used, a.used)
 		}
 		return b.meta.Load().resp.Received.Compare(a.meta.Load().resp.Received)
 	})
@@ -241,8 +280,8 @@ func (c *Cache) saveOrder() {
 	c.mu.Lock()
 	var b strings.Builder
 	for e := c.lru.Front(); e != nil; e = e.Next() {
-		b.WriteString(e.Value.(*Version).ID)
-		b.WriteByte('\n')
+		v := e.Value.(*Version)
+		fmt.Fprintf(&b, "%s %d\n", v.ID, v.used)
 	}
 	c.mu.Unlock()
 	if err := os.WriteFile(filepath.Join(c.cfg.Dir, orderFile), []byte(b.String()), 0o600); err != nil {
@@ -265,5 +304,5 @@ func (c *Cache) makeRoom() {
 		}
 	}
 	c.mu.Unlock()
-	removeAll(files)
+	c.remove(files...)
 }

@@ -34,9 +34,13 @@ func (l *lab) dataFile(key string) string {
 	return v.blob.path
 }
 
+// files counts what is in the cache's directory, but for the pack.
 func files(t *testing.T, dir string) (n int) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+		if err == nil && d.Name() == packFolder {
+			return filepath.SkipDir
+		}
 		if err == nil && !d.IsDir() {
 			n++
 		}
@@ -164,7 +168,7 @@ func TestRestartWithPart(t *testing.T) {
 
 func TestRestartWithRubbish(t *testing.T) {
 	l := newLab(t, nil, nil)
-	l.setHandler(l.object(content(slice, 35), `"v"`, "Cache-Control", "max-age=60"))
+	l.setHandler(l.object(content(slice+1, 35), `"v"`, "Cache-Control", "max-age=60"))
 	l.get("/a")
 	l.get("/b")
 	dir := l.cache.cfg.Dir
@@ -262,8 +266,14 @@ func TestEvictionSparesWhatIsRead(t *testing.T) {
 }
 
 func TestPurge(t *testing.T) {
+	for name, size := range map[string]int{"small": 10, "with files": slice + 1} {
+		t.Run(name, func(t *testing.T) { purge(t, size) })
+	}
+}
+
+func purge(t *testing.T, size int) {
 	l := newLab(t, nil, nil)
-	l.setHandler(l.object(content(10, 39), `"v"`, "Cache-Control", "max-age=60"))
+	l.setHandler(l.object(content(size, 39), `"v"`, "Cache-Control", "max-age=60"))
 	for _, p := range []string{"/d/a", "/d/b", "/d/b?q", "/e"} {
 		l.get(p)
 	}
@@ -277,6 +287,10 @@ func TestPurge(t *testing.T) {
 	}
 	dir := l.cache.cfg.Dir
 	eventually(t, "the files to go", func() bool { return files(t, dir) == 0 })
+	if bytes, n := l.cache.Usage(); bytes != 0 || n != 0 {
+		t.Errorf("%d bytes in %d versions", bytes, n)
+	}
+	l.reopen()
 	l.get("/e")
 	if n := len(l.requests()); n != 5 {
 		t.Errorf("origin was asked %d times", n)

@@ -168,7 +168,7 @@ func (c *Cache) judge(fl *flight, asked http.Header, resp *http.Response, r poli
 		resp.Body.Close()
 		prev.freshen(r)
 		fl.v = prev
-		c.background(func() { c.save(prev) })
+		c.saveLater(prev)
 		return nil
 	}
 	if r.Status == http.StatusNotModified {
@@ -230,7 +230,9 @@ func (c *Cache) store(fl *flight, asked http.Header, resp *http.Response, r poli
 	c.mu.Unlock()
 	if !purged {
 		c.insert(v, asked)
-		c.background(func() { c.save(v) })
+		if v.blob.mem == nil || size == 0 { // else when it is whole
+			c.saveLater(v)
+		}
 	}
 	return f, nil
 }

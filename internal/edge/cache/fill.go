@@ -8,7 +8,6 @@ import (
 	"hash"
 	"io"
 	"net/http"
-	"os"
 	"syscall"
 	"time"
 
@@ -105,7 +104,7 @@ func (f *fill) restart() bool {
 // that somebody else has.
 func (f *fill) pour(body io.ReadCloser) error {
 	b := f.v.blob
-	file, err := os.OpenFile(b.path, os.O_RDWR, 0)
+	file, err := b.sink()
 	if err != nil {
 		return f.giveTail(nil, body, err)
 	}
@@ -167,7 +166,7 @@ func (f *fill) enough() error {
 }
 
 // writeSlice fills slice f.cur from body.
-func (f *fill) writeSlice(file *os.File, body io.ReadCloser, buf []byte) error {
+func (f *fill) writeSlice(file sink, body io.ReadCloser, buf []byte) error {
 	b, c := f.v.blob, f.v.c
 	start, end := b.bounds(f.cur)
 	if err := c.reserve(f.v, end-start); err != nil {
@@ -225,7 +224,7 @@ func (f *fill) pointless() bool {
 
 // commit marks the slice as present, and goes on to the next at once, so that
 // nobody else starts on it in between.
-func (f *fill) commit(file *os.File, body io.ReadCloser, sum manifest.Hash, whole hash.Hash) error {
+func (f *fill) commit(file sink, body io.ReadCloser, sum manifest.Hash, whole hash.Hash) error {
 	b, i := f.v.blob, f.cur
 	if known := b.sums[i]; known != (manifest.Hash{}) && known != sum {
 		return fmt.Errorf("fill %s: %w: slice %d is not what it was", f.v.Key, ErrChanged, i)
@@ -254,7 +253,7 @@ func (f *fill) commit(file *os.File, body io.ReadCloser, sum manifest.Hash, whol
 }
 
 // grow writes a body of unknown length. Only its end makes it an object.
-func (f *fill) grow(file *os.File, body io.ReadCloser) error {
+func (f *fill) grow(file sink, body io.ReadCloser) error {
 	b, c := f.v.blob, f.v.c
 	bufp := c.buffers.Get().(*[]byte)
 	defer c.buffers.Put(bufp)

@@ -182,9 +182,13 @@ func (c *Cache) describeWhole(v *Version) {
 	if b.made != nil || b.hashing || b.size < 0 || !b.complete() {
 		return
 	}
-	if b.frontier == len(b.state) {
-		b.setManifest(manifest.Hash(b.whole.Sum(nil)))
-		c.background(func() { c.save(v) })
+	if len(b.state) == 1 || b.frontier == len(b.state) {
+		digest := b.sums[0] // of the whole, if it is one slice
+		if len(b.state) > 1 {
+			digest = manifest.Hash(b.whole.Sum(nil))
+		}
+		b.setManifest(digest)
+		c.saveLater(v)
 		return
 	}
 	if !c.hold(v) {
@@ -285,10 +289,7 @@ func (c *Cache) endGrowth(v *Version, size int64) error {
 	b.ended, b.hashing = true, true
 	b.wake()
 	b.mu.Unlock()
-	m, err := buildManifest(c.base, b.path, size)
-	if err == nil {
-		err = appendSums(b.path, m)
-	}
+	next, err := c.sized(v, size)
 	b.mu.Lock()
 	b.hashing = false
 	b.wake()
@@ -296,7 +297,7 @@ func (c *Cache) endGrowth(v *Version, size int64) error {
 	if err != nil {
 		return &diskError{err}
 	}
-	c.succeed(v, v.sized(m))
+	c.succeed(v, next)
 	return nil
 }
 
@@ -314,7 +315,11 @@ func appendSums(path string, m *manifest.Manifest) error {
 }
 
 // sized is v with the size and manifest that became known at its end.
-func (v *Version) sized(m *manifest.Manifest) *Version {
+func (c *Cache) sized(v *Version, size int64) (*Version, error) {
+	m, err := buildManifest(c.base, v.blob.path, size)
+	if err != nil {
+		return nil, err
+	}
 	n := &Version{
 		ID: v.ID, Key: v.Key, ETag: v.ETag, LastModified: v.LastModified, Status: v.Status,
 		Size: m.Size, Authorized: v.Authorized, c: v.c, blob: newBlob(v.blob.path, m.Size),
@@ -322,7 +327,15 @@ func (v *Version) sized(m *manifest.Manifest) *Version {
 	}
 	n.meta.Store(v.meta.Load())
 	n.blob.fromManifest(m)
-	return n
+	if n.blob.mem == nil {
+		return n, appendSums(n.blob.path, m)
+	}
+	data, err := os.ReadFile(n.blob.path)
+	if err != nil || int64(len(data)) < size {
+		return nil, errors.Join(err, io.ErrUnexpectedEOF)
+	}
+	copy(n.blob.mem, data)
+	return n, nil
 }
 
 // fromManifest marks all slices as present. The caller is alone.
@@ -334,14 +347,21 @@ func (b *blob) fromManifest(m *manifest.Manifest) {
 	b.present, b.made, b.whole = len(b.state), m, nil
 }
 
-// succeed puts next in the place of v. Readers of v go on with the same file.
+// succeed puts next in the place of v. Readers of v go on with the same file, of
+// which a small version takes the bytes away.
 func (c *Cache) succeed(v, next *Version) {
 	c.mu.Lock()
 	indexed := v.elem != nil
+	small := next.blob.mem != nil
 	if indexed {
-		next.elem, next.disk = v.elem, v.disk
-		next.elem.Value = next
-		v.elem, v.gone, v.disk = nil, true, 0
+		c.unlistLocked(v)
+		c.bytes -= v.disk
+		if !small {
+			next.disk = v.disk
+		}
+		v.gone, v.disk = true, 0
+		c.listLocked(next)
+		next.refs = 1 // until it is saved
 		e := c.entries[v.Key]
 		for i, x := range e.variants {
 			if x == v {
@@ -350,8 +370,13 @@ func (c *Cache) succeed(v, next *Version) {
 		}
 	}
 	c.mu.Unlock()
-	if indexed {
-		c.save(next)
+	if !indexed {
+		return
+	}
+	c.save(next)
+	c.release(next)
+	if small {
+		v.remove()
 	}
 }
 

@@ -22,11 +22,13 @@ const (
 
 // reader follows one version for one response.
 type reader struct {
-	c     *Cache
-	v     *Version
-	ctx   context.Context
-	creds http.Header // sent along when it has to start a fill
-	file  *os.File
+	c    *Cache
+	v    *Version
+	ctx  context.Context
+	file *os.File // nil where the bytes are in memory
+	// client is the header of the request, nil for none: its credentials are sent
+	// along when the reader has to start a fill.
+	client http.Header
 
 	started bool // it started a fill
 	fails   int
@@ -97,7 +99,7 @@ func (r *reader) fillFor(off, end int64) (*fill, error) {
 			return nil, ErrAbandoned
 		}
 		r.started = true
-		return r.v.startFill(i, end, r.creds, time.Duration(r.fails)*retryDelay), nil
+		return r.v.startFill(i, end, credentials(r.client), time.Duration(r.fails)*retryDelay), nil
 	case slicePresent, sliceUnverified, sliceVerifying: // somebody is checking it
 	}
 	return nil, nil
@@ -151,6 +153,10 @@ func (r *reader) send(w http.ResponseWriter, off, end int64) error {
 // copyRun sends n bytes that are on disk. net/http hands a limited *os.File to
 // the kernel (sendfile) where the connection allows.
 func (r *reader) copyRun(w io.Writer, off, n int64) (int64, error) {
+	if mem := r.v.blob.mem; mem != nil {
+		m, err := w.Write(mem[off : off+n])
+		return int64(m), err
+	}
 	if _, err := r.file.Seek(off, io.SeekStart); err != nil {
 		return 0, err
 	}
@@ -177,7 +183,7 @@ func (r *reader) direct(w io.Writer, off, end int64) error {
 	}
 	ctx, cancel := context.WithCancelCause(r.ctx)
 	defer cancel(nil)
-	resp, err := r.c.askPart(ctx, r.v, off, end, r.creds)
+	resp, err := r.c.askPart(ctx, r.v, off, end, credentials(r.client))
 	if err != nil {
 		return err
 	}
@@ -220,10 +226,4 @@ func sendTail(w io.Writer, t *tail, n int64) error {
 		return io.ErrUnexpectedEOF
 	}
 	return err
-}
-
-func (r *reader) close() {
-	if r.file != nil {
-		r.file.Close()
-	}
 }

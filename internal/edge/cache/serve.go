@@ -60,13 +60,15 @@ func (c *Cache) serveParts(q *query, v *Version, st status, parts []policy.Range
 	b := v.blob
 	b.join()
 	defer b.leave()
-	file, err := os.Open(b.path)
-	if err != nil {
-		c.drop(v) // its file is lost
-		return errRestart
+	r := &reader{c: c, v: v, ctx: q.r.Context(), client: q.r.Header}
+	if b.mem == nil {
+		var err error
+		if r.file, err = os.Open(b.path); err != nil {
+			c.drop(v) // its file is lost
+			return errRestart
+		}
+		defer r.file.Close()
 	}
-	r := &reader{c: c, v: v, ctx: q.r.Context(), creds: credentials(q.r.Header), file: file}
-	defer r.close()
 	first := policy.Range{Start: 0, End: v.Size}
 	if len(parts) > 0 {
 		first = parts[0]

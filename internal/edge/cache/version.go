@@ -6,9 +6,11 @@ import (
 	"encoding/hex"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/edge/cache/pack"
 	"github.com/tandem-cdn/tandem/internal/edge/cache/policy"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
@@ -48,6 +50,10 @@ type Version struct {
 	elem *list.Element // in the LRU list; nil once dropped from the index
 	gone bool          // the files are removed
 	disk int64         // bytes accounted
+	used uint64        // when, by c.tick; of a small version the pack knows
+	ref  pack.Ref      // where a small version is in the pack, zero if it is not
+
+	packing sync.Mutex // one writes it to the pack
 }
 
 // meta is what is known about the freshness of a version; it is replaced as a

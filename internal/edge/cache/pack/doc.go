@@ -1,6 +1,6 @@
 // Package pack keeps many small records in few files: segments that are only
 // appended to. A record is a key, what is known about it, and a body. In memory a
-// record costs 48 bytes and its place in a map; what it says is read from the
+// record costs 56 bytes and its place in a map; what it says is read from the
 // segment, and believed only when its checksums agree.
 //
 // What is dropped is marked by a tombstone, so that no restart brings it back.

@@ -51,15 +51,15 @@ func (s *Store) replay(seg *segment, entries []entry) {
 			s.dropLocked(old)
 		}
 		if e.kind == kindRecord {
-			s.addLocked(seg, e)
+			s.addLocked(seg, e, 0)
 		} else {
 			s.bury(seg, e)
 		}
 	}
 }
 
-// saveOrder writes down the order of use: hash and sequence number of every
-// record, the least recently used first.
+// saveOrder writes down the order of use: hash, sequence number and last use of
+// every record, the least recently used first.
 func (s *Store) saveOrder() error {
 	f, err := os.Create(filepath.Join(s.cfg.Dir, orderFile))
 	if err != nil {
@@ -71,6 +71,7 @@ func (s *Store) saveOrder() error {
 		p := s.slots.at(i)
 		b = binary.LittleEndian.AppendUint64(b[:0], p.hash)
 		b = binary.LittleEndian.AppendUint64(b, p.seq)
+		b = binary.LittleEndian.AppendUint64(b, p.used)
 		if _, err := w.Write(b); err != nil {
 			break // Flush says why
 		}
@@ -89,15 +90,16 @@ func (s *Store) loadOrder() {
 	defer f.Close()
 	r := bufio.NewReaderSize(f, 1<<20)
 	for {
-		b, err := r.Peek(16)
+		b, err := r.Peek(24)
 		if err != nil {
 			return
 		}
 		if i := s.findLocked(binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])); i != 0 {
+			s.slots.at(i).used = binary.LittleEndian.Uint64(b[16:])
 			s.lru.remove(i)
 			s.lru.pushFront(i)
 		}
-		if _, err := r.Discard(16); err != nil {
+		if _, err := r.Discard(24); err != nil {
 			return
 		}
 	}
@@ -110,7 +112,10 @@ func (s *Store) Close() error {
 	defer s.wmu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err = errors.Join(err, s.saveOrder(), s.closeFiles()); err != nil {
+	if oerr := s.saveOrder(); oerr != nil {
+		s.log.Warn("order of use is not saved", "error", oerr)
+	}
+	if err = errors.Join(err, s.closeFiles()); err != nil {
 		return fmt.Errorf("close pack: %w", err)
 	}
 	return nil

@@ -20,6 +20,8 @@ type Record struct {
 	Key  string
 	Meta []byte
 	Body []byte
+	// Sum is the SHA-256 of the body; of a record that is read.
+	Sum [sha256.Size]byte
 }
 
 // ErrCorrupt: the bytes are not those that were written.
@@ -137,8 +139,8 @@ func parseRecord(b []byte) (h header, r Record, err error) {
 	}
 	meta := headerSize + h.key
 	body := meta + h.meta
-	r = Record{Key: string(b[headerSize:meta]), Meta: b[meta:body:body], Body: b[body:]}
-	if sha256.Sum256(r.Body) != [32]byte(b[40:72]) {
+	r = Record{Key: string(b[headerSize:meta]), Meta: b[meta:body:body], Body: b[body:], Sum: sha256.Sum256(b[body:])}
+	if r.Sum != [sha256.Size]byte(b[40:72]) {
 		return h, Record{}, fmt.Errorf("body: %w", ErrCorrupt)
 	}
 	return h, r, nil

@@ -5,6 +5,7 @@ package pack
 type slot struct {
 	hash          uint64
 	seq           uint64 // 0: free
+	used          uint64
 	seg, at, size uint32
 	chain         uint32 // next of the same hash, or next free
 	prev, next    uint32 // in the order of use; prev is the more recent

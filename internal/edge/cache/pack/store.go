@@ -109,8 +109,9 @@ func (s *Store) hash(key string) uint64 {
 	return binary.LittleEndian.Uint64(sum[:])
 }
 
-// Put stores a record. Others of the same key stay.
-func (s *Store) Put(r Record) (Ref, error) {
+// Put stores a record as the most recently used one, at the time used, which never
+// runs backwards. Others of the same key stay.
+func (s *Store) Put(r Record, used uint64) (Ref, error) {
 	if len(r.Key) > MaxKey || len(r.Meta) > MaxMeta || len(r.Body) > MaxBody {
 		return Ref{}, fmt.Errorf("pack %.60q: %d, %d and %d bytes are too many", r.Key, len(r.Key), len(r.Meta), len(r.Body))
 	}
@@ -126,7 +127,7 @@ func (s *Store) Put(r Record) (Ref, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.addLocked(seg, e), nil
+	return s.addLocked(seg, e, used), nil
 }
 
 // write appends an encoded record to the active segment, after the tombstones that
@@ -197,9 +198,9 @@ func (s *Store) room(n int64) (*segment, error) {
 }
 
 // addLocked makes a record findable.
-func (s *Store) addLocked(seg *segment, e entry) Ref {
+func (s *Store) addLocked(seg *segment, e entry, used uint64) Ref {
 	i := s.slots.take()
-	*s.slots.at(i) = slot{hash: e.hash, seq: e.seq, seg: seg.id, at: e.at, size: e.size, chain: s.index[e.hash]}
+	*s.slots.at(i) = slot{hash: e.hash, seq: e.seq, used: used, seg: seg.id, at: e.at, size: e.size, chain: s.index[e.hash]}
 	s.index[e.hash] = i
 	s.lru.pushFront(i)
 	seg.live += int64(e.size)
@@ -240,11 +241,12 @@ func (s *Store) Refs(key string) (refs []Ref) {
 	return refs
 }
 
-// Touch makes the record the most recently used one.
-func (s *Store) Touch(ref Ref) {
+// Touch makes the record the most recently used one, at the time used.
+func (s *Store) Touch(ref Ref, used uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.hasLocked(ref) {
+		s.slots.at(ref.slot).used = used
 		s.lru.remove(ref.slot)
 		s.lru.pushFront(ref.slot)
 	}
@@ -356,15 +358,41 @@ func (s *Store) where(ref Ref) (slot, *os.File, error) {
 	return at, s.segments[at.seg].file, nil
 }
 
-// Usage is the number of records and their bytes, and what the segments take on
-// disk.
-func (s *Store) Usage() (records int, live, disk int64) {
+// Used is when the record was used last, 0 if it is gone or nobody knows.
+func (s *Store) Used(ref Ref) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.hasLocked(ref) {
+		return 0
+	}
+	return s.slots.at(ref.slot).used
+}
+
+// LastUse is when a record was used last.
+func (s *Store) LastUse() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lru.front == 0 {
+		return 0
+	}
+	return s.slots.at(s.lru.front).used
+}
+
+// Live is the number of records and their bytes on disk.
+func (s *Store) Live() (records int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count, s.live
+}
+
+// Disk is what the segments take, with what was dropped and is not compacted yet.
+func (s *Store) Disk() (bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, seg := range s.segments {
-		disk += seg.end
+		bytes += seg.end
 	}
-	return s.count, s.live, disk
+	return bytes
 }
 
 // Walk calls fn with every record's key, as far as they verify, in no order. What

@@ -50,7 +50,7 @@ func (w *world) put() {
 	for i := range r.Body {
 		r.Body[i] = byte(w.rnd.Uint32())
 	}
-	ref, err := w.s.Put(r)
+	ref, err := w.s.Put(r, 0)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func (w *world) check() {
 			}
 		}
 	}
-	if count, _, _ := w.s.Usage(); count != n || len(got) != n {
+	if count, _ := w.s.Live(); count != n || len(got) != n {
 		w.t.Errorf("%d records counted, %d read, want %d", count, len(got), n)
 	}
 }
@@ -172,7 +172,8 @@ func TestModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.check()
-		if _, live, disk := w.s.Usage(); disk > 2*live+4*w.s.cfg.SegmentSize {
+		_, live := w.s.Live()
+		if disk := w.s.Disk(); disk > 2*live+4*w.s.cfg.SegmentSize {
 			t.Errorf("%d bytes on disk for %d", disk, live)
 		}
 		if err := w.s.Close(); err != nil {
@@ -251,17 +252,20 @@ func TestOrderOfUse(t *testing.T) {
 	s := open(t, dir)
 	var refs []Ref
 	for i := range 5 {
-		ref, err := s.Put(Record{Key: fmt.Sprint(i)})
+		ref, err := s.Put(Record{Key: fmt.Sprint(i)}, uint64(i+1))
 		if err != nil {
 			t.Fatal(err)
 		}
 		refs = append(refs, ref)
 	}
-	s.Touch(refs[0])
+	s.Touch(refs[0], 6)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, dir)
+	if s.LastUse() != 6 || s.Used(Ref{}) != 0 {
+		t.Errorf("last used at %d", s.LastUse())
+	}
 	var order []string
 	for {
 		ref, ok := s.Oldest(func(Ref) bool { return true })
@@ -286,10 +290,10 @@ func TestOrderOfUse(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	s := open(t, t.TempDir())
-	if _, err := s.Put(Record{Key: "k", Body: make([]byte, MaxBody+1)}); err == nil {
+	if _, err := s.Put(Record{Key: "k", Body: make([]byte, MaxBody+1)}, 1); err == nil {
 		t.Error("a body too large is taken")
 	}
-	ref, err := s.Put(Record{Key: "k", Meta: make([]byte, MaxMeta), Body: make([]byte, MaxBody)}) // larger than a segment
+	ref, err := s.Put(Record{Key: "k", Meta: make([]byte, MaxMeta), Body: make([]byte, MaxBody)}, 1) // larger than a segment
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +332,7 @@ func FuzzList(f *testing.F) {
 	dir := f.TempDir()
 	s := open(f, dir)
 	for i := range 40 {
-		if _, err := s.Put(Record{Key: fmt.Sprint(i), Body: make([]byte, 500)}); err != nil {
+		if _, err := s.Put(Record{Key: fmt.Sprint(i), Body: make([]byte, 500)}, 1); err != nil {
 			f.Fatal(err)
 		}
 	}
@@ -352,7 +356,7 @@ func BenchmarkOpen(b *testing.B) {
 		b.Fatal(err)
 	}
 	for i := range 200_000 {
-		if _, err := s.Put(Record{Key: fmt.Sprintf("/some/object/%d", i), Meta: make([]byte, 600), Body: make([]byte, 100)}); err != nil {
+		if _, err := s.Put(Record{Key: fmt.Sprintf("/some/object/%d", i), Meta: make([]byte, 600), Body: make([]byte, 100)}, 1); err != nil {
 			b.Fatal(err)
 		}
 	}
