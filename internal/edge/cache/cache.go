@@ -71,6 +71,8 @@ type Cache struct {
 	maps    *maps
 	work    sync.WaitGroup
 	buffers sync.Pool
+	via     string // of the field Via
+	hit     string // of the field Cache-Status
 
 	pack      *pack.Store // of the small versions
 	compacter atomic.Bool // one compacts
@@ -107,6 +109,7 @@ func New(cfg Config) (*Cache, error) {
 	base, stop := context.WithCancelCause(context.Background())
 	c := &Cache{
 		cfg: cfg, log: cfg.Logger, base: base, stop: stop,
+		via: "1.1 " + cfg.Name, hit: status{hit: true}.member(cfg.Name),
 		buffers: sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
 		entries: make(map[string]*entry), lru: list.New(), hot: list.New(), live: make(map[pack.Ref]*Version),
 		flights: make(map[string]*flight), direct: make(map[string]time.Time), maps: newMaps(),

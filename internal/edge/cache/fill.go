@@ -112,8 +112,6 @@ func (f *fill) pour(body io.ReadCloser) error {
 	if b.size < 0 {
 		return f.grow(file, body)
 	}
-	buf := f.v.c.buffers.Get().(*[]byte)
-	defer f.v.c.buffers.Put(buf)
 	for at := f.pos; ; {
 		gap, ok := f.nextSlice(at)
 		if !ok {
@@ -122,7 +120,7 @@ func (f *fill) pour(body io.ReadCloser) error {
 		if _, err := io.CopyN(io.Discard, body, gap); err != nil {
 			return fmt.Errorf("fill %s: %w: %w", f.v.Key, ErrOrigin, err)
 		}
-		if err := f.writeSlice(file, body, *buf); err != nil {
+		if err := f.writeSlice(file, body); err != nil {
 			return err
 		}
 		at = f.pos
@@ -166,45 +164,52 @@ func (f *fill) enough() error {
 }
 
 // writeSlice fills slice f.cur from body.
-func (f *fill) writeSlice(file sink, body io.ReadCloser, buf []byte) error {
+func (f *fill) writeSlice(file sink, body io.ReadCloser) error {
 	b, c := f.v.blob, f.v.c
 	start, end := b.bounds(f.cur)
 	if err := c.reserve(f.v, end-start); err != nil {
 		return f.giveTail(nil, body, err)
 	}
 	piece, whole := sha256.New(), b.wholeAt(f.cur)
+	aside := hashAside(&c.buffers, piece, whole)
+	err := f.copySlice(file, body, start, end, aside)
+	aside.wait()
+	if err != nil {
+		c.unreserve(f.v, end-start)
+		return err
+	}
+	return f.commit(file, body, manifest.Hash(piece.Sum(nil)), whole)
+}
+
+// copySlice copies the bytes [start,end) from body to file and has them hashed.
+func (f *fill) copySlice(file sink, body io.ReadCloser, start, end int64, aside *hashes) error {
 	// A slice that is fetched once more must be what it was. Nobody sees it before
 	// that is known: those who read on would mix it with the others.
-	again := b.sums[f.cur] != manifest.Hash{}
+	again := f.v.blob.sums[f.cur] != manifest.Hash{}
 	for off := start; off < end; {
-		n, err := body.Read(buf[:min(int64(len(buf)), end-off)])
+		buf := f.v.c.buffers.Get().(*[]byte)
+		n, err := body.Read((*buf)[:min(int64(len(*buf)), end-off)])
 		if n > 0 {
-			if _, werr := file.WriteAt(buf[:n], off); werr != nil {
-				c.unreserve(f.v, end-start)
-				return f.giveTail(buf[:n], body, werr)
+			if _, werr := file.WriteAt((*buf)[:n], off); werr != nil {
+				return f.giveTail((*buf)[:n], body, werr)
 			}
 			off += int64(n)
 			if !again {
 				f.progress(off)
 			}
-			piece.Write(buf[:n])
-			if whole != nil {
-				whole.Write(buf[:n])
-			}
+			aside.add(buf, n)
 		}
 		if off < end && err != nil {
-			c.unreserve(f.v, end-start)
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return fmt.Errorf("fill %s at byte %d: %w", f.v.Key, off, err)
 		}
 		if off < end && f.pointless() {
-			c.unreserve(f.v, end-start)
 			return ErrAbandoned
 		}
 	}
-	return f.commit(file, body, manifest.Hash(piece.Sum(nil)), whole)
+	return nil
 }
 
 func (f *fill) progress(off int64) {

@@ -240,10 +240,11 @@ func (c *Cache) decorate(h http.Header, v *Version) {
 	}
 }
 
-// copyHeader sets the fields of from in to, keeping what to has besides.
+// copyHeader sets the fields of from in to, keeping what to has besides. The values
+// are shared; who appends to them makes a copy.
 func copyHeader(to, from http.Header) {
 	for name, values := range from {
-		to[name] = append([]string(nil), values...)
+		to[name] = values[:len(values):len(values)]
 	}
 }
 

@@ -19,9 +19,13 @@ type status struct {
 
 // mark adds the fields that say that a response came through this cache.
 func (c *Cache) mark(h http.Header, st status) {
-	h.Add("Via", "1.1 "+c.cfg.Name)
-	if s := st.member(c.cfg.Name); s != "" {
-		h.Add("Cache-Status", s)
+	h["Via"] = append(h["Via"], c.via)
+	s := c.hit
+	if st != (status{hit: true}) { // the common one is made once
+		s = st.member(c.cfg.Name)
+	}
+	if s != "" {
+		h["Cache-Status"] = append(h["Cache-Status"], s)
 	}
 }
 
