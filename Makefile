@@ -19,7 +19,7 @@ CONCURRENT = $(wildcard $(addprefix internal/,agent agentapi control edge fetch 
 # -tags and -trimpath of the one static binary.
 BUILD      = CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w'
 # What make bench runs, and with which flags beside -runs.
-BENCHES   := flash neverslower mixed validate edges spike versions
+BENCHES   := flash neverslower mixed validate edges spike versions edge
 flash      = -case all -what all
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
 

@@ -27,6 +27,7 @@ const (
 func (o options) clear(ctx context.Context, s *site) ([]*result, error) {
 	return s.bulkCase(ctx, false)
 }
+
 func (o options) tls(ctx context.Context, s *site) ([]*result, error) { return s.bulkCase(ctx, true) }
 
 // servers starts nginx with files, nginx with a cache and the edge, with a cache

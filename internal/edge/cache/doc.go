@@ -2,6 +2,10 @@
 // one origin (RFC 9111, RFC 9110; what it may do is decided in the package
 // policy below it).
 //
+// Versions of 64 KiB or less are records of the package pack below it, a million of
+// them in some hundred files, and in memory while they are used (packed.go). What
+// follows is about the others.
+//
 // One stored response is a [Version]: immutable bytes in a sparse file, cut into
 // slices of the manifest's piece size. A slice is missing, being filled, or
 // present with its SHA-256. Who needs bytes that are missing waits for the fill

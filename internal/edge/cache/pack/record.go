@@ -24,7 +24,7 @@ type Record struct {
 	Sum [sha256.Size]byte
 }
 
-// ErrCorrupt: the bytes are not those that were written.
+// ErrCorrupt says that the bytes are not those that were written.
 var ErrCorrupt = errors.New("record does not verify")
 
 // A record on disk, integers little endian:

@@ -29,7 +29,7 @@ const (
 	seedSize       = 16
 )
 
-// ErrGone: there is no such record (any more).
+// ErrGone says that there is no such record (any more).
 var ErrGone = errors.New("record is gone")
 
 // Ref names a record of a store. The zero Ref names none.
