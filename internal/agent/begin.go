@@ -166,6 +166,7 @@ func (d *Download) restart(ctx context.Context, plain *store.Plain, resp *http.R
 // stream writes the response to the disk until it ends or the swarm is ready.
 func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, resp *http.Response) error {
 	b := newOpening(ctx, src, resp, plain.Size())
+	plain.Expect(src.size)
 	d.mu.Lock()
 	d.plain, d.src = plain, src
 	d.mu.Unlock()
@@ -195,7 +196,7 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 	})
 	defer context.AfterFunc(ctx, b.end)()
 	d.pause(ctx, src, resp.Header, found)
-	buf := make([]byte, 128<<10)
+	mem := d.newIntake()
 	for {
 		select {
 		case got := <-found:
@@ -208,10 +209,11 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 		}
 		d.awaitReader(ctx, plain)
 		reading.Store(true)
+		buf := mem.next()
 		n, err := b.Read(buf)
 		reading.Store(false)
 		if n > 0 {
-			if _, werr := plain.Write(buf[:n]); werr != nil {
+			if _, werr := plain.Append(buf[:n]); werr != nil {
 				b.end()
 				return werr
 			}

@@ -74,12 +74,13 @@ func (d *Download) rest(ctx context.Context, src *source, plain *store.Plain) er
 	defer body.Close()
 	stop := context.AfterFunc(ctx, func() { body.Close() })
 	defer stop()
-	buf := make([]byte, 128<<10)
+	mem := d.newIntake()
 	for {
 		d.awaitReader(ctx, plain)
+		buf := mem.next()
 		n, err := body.Read(buf)
 		if n > 0 {
-			if _, werr := plain.Write(buf[:n]); werr != nil {
+			if _, werr := plain.Append(buf[:n]); werr != nil {
 				return werr
 			}
 			d.notify()
@@ -91,6 +92,26 @@ func (d *Download) rest(ctx context.Context, src *source, plain *store.Plain) er
 			return classify(err)
 		}
 	}
+}
+
+// intake is memory for an ordinary response: one half is read into while the other
+// is hashed.
+type intake [2][]byte
+
+// newIntake has room for what is read at once: little where a reader is not to be
+// run away from.
+func (d *Download) newIntake() intake {
+	size := 1 << 20
+	if d.req.Sequential {
+		size = 128 << 10
+	}
+	return intake{make([]byte, size), make([]byte, size)}
+}
+
+// next is the half whose turn it is.
+func (m *intake) next() []byte {
+	m[0], m[1] = m[1], m[0]
+	return m[0]
 }
 
 // awaitReader leaves an ordinary response alone while it is far ahead of the

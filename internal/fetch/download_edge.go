@@ -2,11 +2,14 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tandem-cdn/tandem/internal/chunkmap"
 	"github.com/tandem-cdn/tandem/internal/manifest"
@@ -97,39 +100,103 @@ func (d *Download) stream(ctx context.Context, e *edgeRun, first, end int, body 
 	if given && !d.awaitReader(ctx) {
 		return nil
 	}
-	stop := context.AfterFunc(ctx, func() { body.Close() })
+	r := &response{run: e, body: body, first: first, end: end, gaps: gaps, turns: make(chan turn, 1)}
+	if err := d.pieces(ctx, r); !errors.Is(err, errSpoilt) {
+		return err
+	}
+	return nil
+}
+
+// errSpoilt ends a response of which a piece did not verify with what an older
+// version has of it: it is nobody's failure, and what follows is asked for anew.
+var errSpoilt = errors.New("spoilt by an older version")
+
+// response is a body that pieces are read from, one after the other.
+type response struct {
+	run        *edgeRun
+	body       io.ReadCloser
+	first, end int                // pieces, as it was asked for
+	gaps       [][]chunkmap.Range // that it has of each
+	turns      chan turn
+}
+
+// lanes is how many pieces of a response are in hand at once: while one is on its
+// way to the disk the next one is read.
+const lanes = 2
+
+// turn is the right to read the next piece of a response.
+type turn struct {
+	piece  int
+	before <-chan struct{} // closed when the piece before is dealt with
+}
+
+// pieces reads the pieces of a response up to the run's end, which is the response's
+// unless it was trimmed.
+func (d *Download) pieces(ctx context.Context, r *response) error {
+	over, stop := context.WithCancel(ctx)
 	defer stop()
-	buf := make([]byte, d.m.PieceLen(first))
-	for i := first; ; i++ {
-		e.at.Store(int64(i)) // before end is looked at: trim does it the other way round
-		if int64(i) >= e.end.Load() {
-			break
-		}
-		n := total(gaps[i-first])
-		in := &incoming{d: d, ctx: ctx, run: e, body: body, left: n}
-		err := d.o.Store.ReceivePiece(i, buf[:d.m.PieceLen(i)], d.patched(i, gaps[i-first], in))
-		switch {
-		case err == nil:
-		case d.spoilt(i, n < d.m.PieceLen(i), err):
-			return nil
-		case in.left > 0:
-			return fmt.Errorf("edge: piece %d: %w", i, err)
-		default:
-			d.stored(err)
-			return err
-		}
-		d.o.Announce(i)
-		d.post(func(time.Duration) {
-			d.due = true
-			if d.plan.EdgePiece(e.req, i) {
-				d.arrived(i, n, &d.stats.FromEdge)
-				d.count(e.edge, func(st *EdgeStats) { st.Bytes += n })
+	defer context.AfterFunc(over, func() { r.body.Close() })()
+	none := make(chan struct{})
+	close(none)
+	r.turns <- turn{r.first, none}
+	var g errgroup.Group
+	for range lanes {
+		g.Go(func() error {
+			defer stop()
+			buf := make([]byte, d.m.PieceLen(r.first))
+			for {
+				select {
+				case <-over.Done():
+					return ctx.Err()
+				case t := <-r.turns:
+					r.run.at.Store(int64(t.piece)) // before end is looked at: trim does it the other way round
+					if end := r.run.end.Load(); int64(t.piece) >= end {
+						if end == int64(r.end) {
+							_, _ = io.CopyN(io.Discard, r.body, 1) // reach the end, so that the connection is kept
+						}
+						return nil
+					}
+					if err := d.piece(ctx, r, t, buf); err != nil {
+						return err
+					}
+				}
 			}
 		})
 	}
-	if e.end.Load() == int64(end) {
-		_, _ = io.CopyN(io.Discard, body, 1) // reach the end, so that the connection is kept
+	return g.Wait()
+}
+
+// piece reads the piece whose turn it is into buf, verifies and stores it. The next
+// one has its turn before it is stored.
+func (d *Download) piece(ctx context.Context, r *response, t turn, buf []byte) error {
+	dealt := make(chan struct{})
+	defer close(dealt)
+	i, gaps := t.piece, r.gaps[t.piece-r.first]
+	n := total(gaps)
+	in := &incoming{d: d, ctx: ctx, run: r.run, body: r.body, left: n, whole: func() { r.turns <- turn{i + 1, dealt} }}
+	if n == 0 { // all of it is there already
+		in.whole()
 	}
+	err := d.o.Store.ReceivePiece(i, buf[:d.m.PieceLen(i)], d.patched(i, gaps, in))
+	<-t.before
+	switch {
+	case err == nil:
+	case d.spoilt(i, n < d.m.PieceLen(i), err):
+		return errSpoilt
+	case in.left > 0:
+		return fmt.Errorf("edge: piece %d: %w", i, err)
+	default:
+		d.stored(err)
+		return err
+	}
+	d.o.Announce(i)
+	d.post(func(time.Duration) {
+		d.due = true
+		if d.plan.EdgePiece(r.run.req, i) {
+			d.arrived(i, n, &d.stats.FromEdge)
+			d.count(r.run.edge, func(st *EdgeStats) { st.Bytes += n })
+		}
+	})
 	return nil
 }
 
@@ -172,13 +239,23 @@ func (d *Download) awaitReader(ctx context.Context) bool {
 	return false
 }
 
+// Progress is told of for each so many bytes, or so much time: on a fast line there
+// would be more to tell than to read.
+const (
+	tellBytes = 256 << 10
+	tellEvery = 5 * time.Millisecond
+)
+
 // incoming is a piece on its way from the edge. It reports progress.
 type incoming struct {
-	d    *Download
-	ctx  context.Context
-	run  *edgeRun
-	body io.Reader
-	left int64 // bytes
+	d     *Download
+	ctx   context.Context
+	run   *edgeRun
+	body  io.Reader
+	left  int64  // bytes
+	whole func() // called when none is left
+	came  int64  // bytes not told of yet
+	told  time.Time
 }
 
 // Read implements [io.Reader].
@@ -191,10 +268,25 @@ func (in *incoming) Read(p []byte) (int, error) {
 	if n > 0 {
 		in.run.pace.paid(n)
 		in.left -= int64(n)
-		in.d.post(func(now time.Duration) {
-			in.d.progress = now
-			in.d.plan.EdgeBytes(now, in.run.req, int64(n))
-		})
+		in.came += int64(n)
+		in.tell(err)
+		if in.left == 0 {
+			in.whole()
+		}
 	}
 	return n, err
+}
+
+// tell tells of what came, at the latest with the last byte.
+func (in *incoming) tell(err error) {
+	now := time.Now()
+	if in.left > 0 && err == nil && in.came < tellBytes && now.Sub(in.told) < tellEvery {
+		return
+	}
+	n := in.came
+	in.came, in.told = 0, now
+	in.d.post(func(now time.Duration) {
+		in.d.progress = now
+		in.d.plan.EdgeBytes(now, in.run.req, n)
+	})
 }

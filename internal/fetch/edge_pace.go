@@ -9,9 +9,11 @@ import (
 
 const (
 	// paceStep is how much is read at once of a response that is held back, in time
-	// at its rate, between the bounds leastRead and mostRead in bytes.
+	// at its rate, between the bounds leastRead and mostRead in bytes; freeRead of one
+	// that is not.
 	paceStep            = 100 * time.Millisecond
 	leastRead, mostRead = 4 << 10, 64 << 10
+	freeRead            = 256 << 10
 )
 
 // readPace holds a reader back to a rate that may change while it waits. What is
@@ -43,7 +45,7 @@ func (p *readPace) next(ctx context.Context, most int) int {
 		p.mu.Unlock()
 		switch {
 		case math.IsInf(rate, 1):
-			return min(most, mostRead)
+			return min(most, freeRead)
 		case wait <= 0:
 			return min(most, mostRead, max(leastRead, int(rate*paceStep.Seconds())))
 		}

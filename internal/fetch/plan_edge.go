@@ -93,7 +93,7 @@ func (p *Plan) EdgePiece(req, piece int) bool {
 		} else {
 			r.claim = piece + 1
 		}
-		r.next, r.got = piece+1, 0
+		r.next, r.got = piece+1, max(0, r.got-p.pieceLen(piece)) // some of the next may have come
 	}
 	return p.got(piece)
 }

@@ -13,7 +13,9 @@
 // known about them. [File.Commit] renames the first and removes the second, so
 // that a name never stands for less than the whole object.
 //
-// Nothing is flushed while a download runs. Killed processes lose nothing, since
+// Nothing is waited for while a download runs: of an object that is large for the
+// memory of the machine, the disk is given early what was written and the page cache
+// is left again, for other programs' sake and because that is cheaper. Killed processes lose nothing, since
 // the page cache outlives them; power cuts and meddlers do their worst, and
 // [Resume] finds out: it believes no byte that it has not hashed again. A kill, a
 // power cut and a changed file are therefore one case.

@@ -50,6 +50,7 @@ func Create(t Target, s *manifest.Signed, meta Meta) (*File, error) {
 // newFile makes a File of a pair whose data have the pieces in have.
 func newFile(p *pair, s *manifest.Signed, have manifest.Bitfield) (*File, error) {
 	makeSparse(p.data)
+	p.behind.expect(s.Size)
 	if err := p.state.pieces(s, have); err != nil {
 		return nil, err
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
-// markEvery is how many bytes come between two marks of a Plain: at most so much
-// is fetched again after a kill.
+// markEvery is how many bytes come between two marks of a Plain: at most so much,
+// and what was appended last, is fetched again after a kill.
 const markEvery = 1 << 20
 
 // Plain is the beginning of an object whose manifest is not known: the bytes of
@@ -23,10 +23,11 @@ const markEvery = 1 << 20
 type Plain struct {
 	mu sync.RWMutex
 	*pair
-	meta   Meta
-	sum    hash.Hash // of the bytes so far
-	size   int64
-	marked int64 // bytes the last mark vouches for
+	meta    Meta
+	sum     hash.Hash      // of the bytes so far, once hashing has ended
+	hashing sync.WaitGroup // of what was appended last
+	size    int64
+	marked  int64 // bytes the last mark vouches for
 }
 
 // CreatePlain begins an object, replacing what an earlier download of the same
@@ -53,24 +54,72 @@ func (p *Plain) Size() int64 {
 func (p *Plain) Sum() manifest.Hash {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
+	return p.hash()
+}
+
+// hash is Sum for a caller that holds the mutex.
+func (p *Plain) hash() manifest.Hash {
+	p.hashing.Wait()
 	return manifest.Hash(p.sum.Sum(nil))
 }
 
-// Write appends b. On ErrNoSpace what was written counts, and n says how much
-// that is.
+// Expect says how long the object will be, as far as that is known.
+func (p *Plain) Expect(size int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.behind.expect(size)
+}
+
+// Write appends b ([io.Writer]). On ErrNoSpace what was written counts, and n says
+// how much that is.
 func (p *Plain) Write(b []byte) (n int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if n, err = p.append(b); err == nil {
+		err = p.markDue()
+	}
+	p.hashing.Wait()
+	return n, err
+}
+
+// Append is Write that returns while b is still being hashed: until the next call of
+// Append or Write returns, or any other method but Size and ReadAt, b must stay as
+// it is.
+func (p *Plain) Append(b []byte) (n int, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.markDue(); err != nil {
+		return 0, err
+	}
+	return p.append(b)
+}
+
+func (p *Plain) append(b []byte) (n int, err error) {
 	if p.data == nil || p.state == nil {
 		return 0, fail("write", p.target.Path, fs.ErrClosed)
 	}
-	n, err = p.writeAt(b, p.size)
-	p.sum.Write(b[:n])
-	p.size += int64(n)
-	if err == nil && p.size-p.marked >= markEvery {
-		err = p.mark()
+	p.hashing.Wait()
+	before := p.sum
+	if p.sum, err = before.(hash.Cloner).Clone(); err != nil {
+		return 0, fail("hash", p.target.Path, err)
 	}
+	p.hashing.Go(func() { p.sum.Write(b) })
+	n, err = p.writeAt(b, p.size)
+	if n < len(b) {
+		p.hashing.Wait()
+		p.sum = before
+		p.sum.Write(b[:n])
+	}
+	p.size += int64(n)
 	return n, err
+}
+
+// markDue marks what has come since the last mark, if that is enough.
+func (p *Plain) markDue() error {
+	if p.state == nil || p.size-p.marked < markEvery {
+		return nil
+	}
+	return p.mark()
 }
 
 // mark vouches for the bytes so far.
@@ -78,7 +127,7 @@ func (p *Plain) mark() error {
 	if p.size == p.marked {
 		return nil
 	}
-	if err := p.state.mark(mark{Length: p.size, Sum: manifest.Hash(p.sum.Sum(nil))}); err != nil {
+	if err := p.state.mark(mark{Length: p.size, Sum: p.hash()}); err != nil {
 		return err
 	}
 	p.marked = p.size
@@ -115,6 +164,7 @@ func (p *Plain) Restart(meta Meta) error {
 	if p.data == nil || p.state == nil {
 		return fail("restart", p.target.Path, fs.ErrClosed)
 	}
+	p.hashing.Wait()
 	if err := p.state.begin(meta); err != nil {
 		return err
 	}
@@ -149,6 +199,7 @@ func (p *Plain) Promote(ctx context.Context, s *manifest.Signed) (*Promotion, er
 	if p.data == nil || p.state == nil {
 		return nil, fail("promote", p.target.Path, fs.ErrClosed)
 	}
+	p.hashing.Wait()
 	if p.size > s.Size {
 		return nil, fmt.Errorf("promote %s: %w: %d bytes have come, the manifest has %d", p.target.Path, ErrStale, p.size, s.Size)
 	}

@@ -127,3 +127,35 @@ func TestPromoteTooLong(t *testing.T) {
 		t.Fatalf("the download does not go on: %v", err)
 	}
 }
+
+// What is appended is hashed while the next bytes are read into other memory, and
+// all that tells of the hash waits for it.
+func TestAppend(t *testing.T) {
+	data, _ := content(t, 3*markEvery+777, 61)
+	path := filepath.Join(t.TempDir(), "file")
+	p, err := CreatePlain(Target{Path: path}, meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var halves [2][]byte
+	for at, k := 0, 0; at < len(data); k++ {
+		b := append(halves[0][:0], data[at:min(at+1+k*4099, len(data))]...)
+		halves[0], halves[1] = halves[1], b
+		if n, err := p.Append(b); n != len(b) || err != nil {
+			t.Fatalf("appended %d of %d bytes, error %v", n, len(b), err)
+		}
+		at += len(b)
+		if got, want := p.Sum(), hashOf(data[:at]); k%7 == 0 && got != want {
+			t.Fatalf("SHA-256 of %d bytes is %v, want %v", at, got, want)
+		}
+	}
+	crashed := crash(t, path)
+	if err := p.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, path, data)
+	r := mustResume(t, crashed)
+	if lost := int64(len(data)) - r.Bytes; lost > 2*markEvery {
+		t.Errorf("%d bytes are lost by a kill", lost)
+	}
+}

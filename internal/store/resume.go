@@ -132,6 +132,7 @@ func resumeFile(ctx context.Context, p *pair, st *state) (*Resumed, error) {
 	if err := p.truncate(m.Size); err != nil {
 		return nil, err
 	}
+	p.behind.expect(m.Size)
 	r := &Resumed{Meta: st.meta, Pieces: good.Count(), Dropped: said.Count() - good.Count()}
 	for i := range m.NumPieces() {
 		if good.Has(i) {

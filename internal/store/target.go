@@ -60,6 +60,7 @@ type pair struct {
 	target Target
 	data   *os.File
 	state  *stateFile
+	behind behind
 }
 
 // createPair makes an empty pair, replacing what an earlier download left.
@@ -131,6 +132,7 @@ func ours(f *os.File) error {
 
 func (p *pair) writeAt(b []byte, off int64) (int, error) {
 	n, err := p.data.WriteAt(b, off)
+	p.behind.wrote(p.data, n)
 	return n, fail("write", p.target.part(), err)
 }
 
