@@ -25,7 +25,7 @@ func newObject(size int64) *object {
 	}
 	_, _ = rand.NewChaCha8([32]byte{}).Read(o.block) // never fails
 	hashes := map[int64]manifest.Hash{}              // by place in the block and length
-	for i := range int(manifest.PieceCount(size, o.m.PieceSize)) {
+	for i := range manifest.PieceCount(size, o.m.PieceSize) {
 		off, n := o.m.Offset(i)%blockSize, o.m.PieceLen(i)
 		key := off<<32 | n
 		h, ok := hashes[key]

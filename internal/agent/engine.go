@@ -56,8 +56,8 @@ type p2p struct {
 	node         *swarm.Node
 }
 
-// burst is how many bytes a rate limiter lets through at once.
-const burst = 128 << 10
+// burst is how many bytes a rate limiter lets through at once: a frame, at least.
+const burst = wire.MaxData
 
 // New returns an engine. Close must be called in the end.
 func New(cfg Config) (*Engine, error) {

@@ -210,6 +210,10 @@ func (w *world) addFlow(s *shard, src int32, r *requester) {
 	s.in[to] = append(s.in[to], inflow{dst: r.dst, src: src, cap: f.cap})
 }
 
+// frame is how much of a piece arrives at once, in bytes: as links of ordinary speed
+// have it.
+const frame = 32 << 10
+
 // send lets what flows from the hosts of a shard, and from edges to them, go on
 // by one quantum.
 func (w *world) send(s *shard) {
@@ -255,7 +259,7 @@ func (w *world) sendOn(s *shard, f *flow, h *host, up float64) float64 {
 		left -= n
 		r.win += float32(n)
 		r.untold += int32(n)
-		if goesOn := h.out.alloc.Sent(w.now, &r.Requester, q.ID, int(n)); !goesOn || r.untold >= wire.MaxData {
+		if goesOn := h.out.alloc.Sent(w.now, &r.Requester, q.ID, int(n)); !goesOn || r.untold >= frame {
 			w.report(s, r, q, n == int64(q.Length), float64(left)/all)
 		}
 	}

@@ -7,10 +7,11 @@
 //
 // Every link has two goroutines. The reader parses frames and delivers them; the
 // writer sends control frames first and then, in turns that [uploads] hands out,
-// the pieces that were asked for. Two more do little: one ends a link that is idle, one
-// tells handlers of requests that were too many for the link. State of a link is under
-// its mutex; no handler is called while one is held. Mutexes are taken in the order
-// node, swarm or link.
+// the pieces that were asked for. A piece that is whole gets a goroutine for the time
+// of its check and its way to the disk, so that the reader reads on. Two more do little:
+// one ends a link that is idle, one tells handlers of requests that were too many for
+// the link. State of a link is under its mutex; no handler is called while one is held.
+// Mutexes are taken in the order node, swarm or link.
 package swarm
 
 import (
@@ -49,8 +50,8 @@ type Source interface {
 }
 
 // Handler is told what the peers of a swarm do. Its methods are called from the
-// goroutines of links, one at a time for one peer, and may block: that is the
-// back-pressure.
+// goroutines of links and may block: that is the back-pressure. Of one peer it hears
+// one thing at a time, except that PeerPiece may go on while other methods are called.
 type Handler interface {
 	// PeerOpen: p has joined the swarm with a good grant. It is the first call
 	// for p.

@@ -33,7 +33,7 @@ func (a *asker) PeerLate(_ *Peer, n int) { a.late += n }
 func pieces(id uint32, i, n int) []byte {
 	var out []byte
 	for k := i; k < i+n; k++ {
-		out = (&wire.Piece{ID: id, Begin: uint32(k * wire.MaxData), Data: make([]byte, wire.MaxData)}).Append(out)
+		out = (&wire.Piece{ID: id, Begin: uint32(k * leastData), Data: make([]byte, leastData)}).Append(out)
 	}
 	return out
 }
@@ -72,8 +72,8 @@ func TestDataAfterTheRequest(t *testing.T) {
 		{"rejected", nil, [][]byte{reject, pieces(1, 0, 1)}, 0, true},
 		{"rejected when begun", nil, [][]byte{pieces(1, 0, 1), reject, pieces(1, 1, 1)}, 0, true},
 		{"whole", nil, [][]byte{pieces(1, 0, 2), pieces(1, 0, 1)}, 0, true},
-		{"cancelled", cancel, [][]byte{pieces(1, 0, 2)}, wire.MaxData, false},
-		{"cancelled, twice", cancel, [][]byte{pieces(1, 0, 2), pieces(1, 1, 1)}, wire.MaxData, true},
+		{"cancelled", cancel, [][]byte{pieces(1, 0, 2)}, leastData, false},
+		{"cancelled, twice", cancel, [][]byte{pieces(1, 0, 2), pieces(1, 1, 1)}, leastData, true},
 		{"cancelled, repeated", cancel, [][]byte{pieces(1, 0, 1), pieces(1, 0, 1)}, 0, true},
 		{"cancelled and rejected", cancel, [][]byte{pieces(1, 0, 1), reject, pieces(1, 1, 1)}, 0, true},
 		{"cancelled long ago", func(p *Peer) {

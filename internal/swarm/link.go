@@ -22,6 +22,9 @@ const (
 	// writeWithin bounds one write to a peer, byeWithin one to a link that ends.
 	writeWithin = 30 * time.Second
 	byeWithin   = time.Second
+	// readAhead is what is read beyond a frame: of a piece the rest is read to where it
+	// belongs, without a copy between.
+	readAhead = 4 << 10
 	// idleAfter is when a link without a peer in any swarm ends, at the latest
 	// twice that: links are few, and whoever comes first must not keep them all.
 	idleAfter = 30 * time.Second
@@ -34,11 +37,15 @@ type link struct {
 	key  wire.Key
 	r    *bufio.Reader
 	wake chan struct{} // the writer has something to do
+	data int           // how much of a piece the next frame takes, the writer's
 
 	// calls is held while peers come, go and are heard of, so that a handler
 	// hears PeerOpen first, PeerClose last and one thing at a time. It is taken
 	// before mu, and never by what a handler may call.
 	calls lock
+	// handing is held while a whole piece is with its handler. It is taken under
+	// calls, but what holds it does not need calls.
+	handing lock
 
 	mu       sync.Mutex
 	err      error // why the link ends
@@ -72,13 +79,14 @@ type mine struct {
 
 func newLink(n *Node, conn Conn) *link {
 	l := &link{
-		node: n, conn: conn, key: conn.Peer(), r: bufio.NewReaderSize(conn, 64<<10),
-		wake: make(chan struct{}, 1), calls: make(lock, 1),
+		node: n, conn: conn, key: conn.Peer(), r: bufio.NewReaderSize(conn, readAhead),
+		wake: make(chan struct{}, 1), calls: make(lock, 1), handing: make(lock, 1),
 		peers: map[uint16]*Peer{}, opened: map[manifest.ObjectID]*mine{},
 		offered: map[uint16]*wire.Open{},
 		asked:   newAsked(),
 	}
 	l.asks.Owner = l
+	l.data = leastData
 	return l
 }
 
@@ -318,8 +326,11 @@ func (l *link) leaveHeld(s *Swarm, reason wire.CloseReason, err error) {
 	}
 }
 
-// told tells the swarm that a peer is gone. The caller holds calls.
+// told tells the swarm that a peer is gone, once its last piece has been handed over.
+// The caller holds calls.
 func (l *link) told(p *Peer, err error) {
+	l.handing.Lock()
+	defer l.handing.Unlock()
 	p.swarm.detach(p)
 	p.swarm.m.Handler.PeerClose(p, err)
 }

@@ -77,7 +77,9 @@ func (l *link) piece(ctx context.Context, n int) error {
 }
 
 // received delivers n bytes of a request. They are late where it was cancelled, be
-// it while they were read.
+// it while they were read. A whole piece is checked and written by a goroutine of its
+// own while the next one is read, but no more than one at a time: who reads faster
+// than this side checks must wait, and memory stays bounded.
 func (l *link) received(id uint32, n int, buf []byte) {
 	l.calls.Lock()
 	defer l.calls.Unlock()
@@ -91,7 +93,13 @@ func (l *link) received(id uint32, n int, buf []byte) {
 			h.PeerLate(r.peer, n)
 		}
 		if live && whole {
-			h.PeerPiece(r.peer, r.piece, int64(r.begin), buf)
+			l.handing.Lock()
+			go func() {
+				defer l.handing.Unlock()
+				h.PeerPiece(r.peer, r.piece, int64(r.begin), buf)
+				putBuffer(buf)
+			}()
+			return
 		}
 	}
 	if buf != nil && (whole || !live) {

@@ -13,6 +13,29 @@ import (
 // may be waiting for a new one.
 const grantGrace = 10 * time.Minute
 
+const (
+	// leastData is how much of a piece goes into a frame on a link of which nothing is
+	// known, or that is slow; wire.MaxData is how much on a fast one. Small frames
+	// let what is more urgent overtake, large ones save work.
+	leastData = 32 << 10
+	// quickly and slowly are how long the writing of a frame takes where the next one
+	// may be larger, or must be smaller.
+	quickly = 2 * time.Millisecond
+	slowly  = 10 * time.Millisecond
+)
+
+// nextData is how much of a piece the next frame takes when one of n bytes took so
+// long to write.
+func nextData(n int, took time.Duration) int {
+	switch {
+	case took < quickly:
+		return min(2*n, wire.MaxData)
+	case took > slowly:
+		return max(n/2, leastData)
+	}
+	return n
+}
+
 // maxControl bounds what waits to be written to a peer that does not read.
 const maxControl = 1 << 20
 
@@ -115,7 +138,7 @@ func (l *link) serve(ctx context.Context, q upload.Request, buf *[]byte) (int, e
 	if p == nil { // gone a moment ago, and its requests with it
 		return 0, nil
 	}
-	n := int(min(q.Length, wire.MaxData))
+	n := int(min(q.Length, uint32(l.data)))
 	b := wire.AppendPieceHeader((*buf)[:0], q.ID, q.Begin, n)
 	head := len(b)
 	b = grow(b, n)
@@ -130,8 +153,12 @@ func (l *link) serve(ctx context.Context, q upload.Request, buf *[]byte) (int, e
 		l.mu.Unlock()
 		return 0, nil
 	}
+	began := time.Now()
 	if err := l.write(ctx, b); err != nil {
 		return 0, err
+	}
+	if n == l.data {
+		l.data = nextData(n, time.Since(began))
 	}
 	s.uploaded.Add(int64(n))
 	p.active.Store(time.Now().UnixNano())

@@ -14,7 +14,7 @@ func TestTCPOptions(t *testing.T) {
 	a, b := listen(t, Config{Key: keyOf("a")}), listen(t, Config{Key: keyOf("b")})
 	atA, atB := link(t, a, b, candidate(a, "tcp"), candidate(b, "tcp"))
 	for _, c := range []*Conn{atA, atB} {
-		raw, err := c.stream.(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn).SyscallConn()
+		raw, err := c.stream.(tcpStream).out.Conn.(*net.TCPConn).SyscallConn()
 		if err != nil {
 			t.Fatal(err)
 		}

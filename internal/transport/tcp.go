@@ -13,12 +13,34 @@ import (
 )
 
 // tcpStream is TLS over TCP.
-type tcpStream struct{ *tls.Conn }
+type tcpStream struct {
+	*tls.Conn
+	out *gatherer
+}
+
+func (s tcpStream) Write(b []byte) (int, error) {
+	s.out.writing.Add(1)
+	defer s.out.writing.Add(-1)
+	s.out.gather()
+	n, err := s.Conn.Write(b)
+	if flushErr := s.out.flush(); err == nil && flushErr != nil {
+		return 0, flushErr
+	}
+	return n, err
+}
+
+// Close interrupts a write, behind which TLS could not say goodbye.
+func (s tcpStream) Close() error {
+	if s.out.writing.Load() > 0 {
+		return s.out.Conn.Close()
+	}
+	return s.Conn.Close()
+}
 
 func (s tcpStream) abort() { _ = s.NetConn().Close() }
 
 func (s tcpStream) rtt() time.Duration {
-	if tcp, ok := s.NetConn().(*net.TCPConn); ok {
+	if tcp, ok := s.out.Conn.(*net.TCPConn); ok {
 		return tcpRTT(tcp)
 	}
 	return 0
@@ -35,12 +57,13 @@ func (e *Endpoint) dialTCP(ctx context.Context, peer wire.Key, to netip.AddrPort
 	if err != nil {
 		return nil, err // names the address
 	}
-	tc := tls.Client(raw, e.identity.config(&peer))
+	out := &gatherer{Conn: raw}
+	tc := tls.Client(out, e.identity.config(&peer))
 	if err := tc.HandshakeContext(ctx); err != nil {
 		raw.Close()
 		return nil, fmt.Errorf("tcp %s: %w", to, err)
 	}
-	return e.newConn(tcpStream{tc}, KindTCP, peer, to), nil
+	return e.newConn(tcpStream{tc, out}, KindTCP, peer, to), nil
 }
 
 // acceptTCP takes inbound connections until the listener is closed.
@@ -82,7 +105,8 @@ func (e *Endpoint) acceptTCP() {
 func (e *Endpoint) serveTCP(raw net.Conn, config *tls.Config, from netip.AddrPort) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(e.ctx, handshakeWithin)
 	defer cancel()
-	tc := tls.Server(raw, config)
+	out := &gatherer{Conn: raw}
+	tc := tls.Server(out, config)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
@@ -90,7 +114,7 @@ func (e *Endpoint) serveTCP(raw net.Conn, config *tls.Config, from netip.AddrPor
 	if err != nil {
 		return nil, err
 	}
-	return e.newConn(tcpStream{tc}, KindTCP, peer, from), nil
+	return e.newConn(tcpStream{tc, out}, KindTCP, peer, from), nil
 }
 
 // addrPort is the address in a net.Addr, an IPv4 one as such even when it comes

@@ -19,9 +19,9 @@ const (
 	// MaxFrame bounds type and body of a frame: the largest bitfield (MaxPieces
 	// of the manifest / 8) and some room.
 	MaxFrame = 1<<17 + 64
-	// MaxData is the largest run of object bytes in one PIECE frame. Small
-	// enough that a HAVE or CANCEL behind it waits little on a slow uplink.
-	MaxData = 32 << 10
+	// MaxData is the largest run of object bytes in one PIECE frame. A HAVE or CANCEL
+	// waits behind it, so senders with slow uplinks put less into one.
+	MaxData = 128 << 10
 	// MaxGrant bounds an encoded grant, in bytes.
 	MaxGrant = 4096
 	// MaxAgent bounds the name a peer gives its software, in bytes.

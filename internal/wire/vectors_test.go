@@ -103,7 +103,7 @@ func badFrames() []reject {
 		{"request past the largest piece", "00000013" + "20" + "0001" + "00000002" + "00000000" + "00000001" + "00400000", "pieces have at most 4 MiB"},
 		{"request that overflows", "00000013" + "20" + "0001" + "00000002" + "00000000" + "ffffffff" + "00000002", "pieces have at most 4 MiB"},
 		{"piece without data", body(TypePiece, 8), "there is at least 1 byte of data"},
-		{"piece with too much data", body(TypePiece, 8+MaxData+1), "at most 32768 bytes of data"},
+		{"piece with too much data", body(TypePiece, 8+MaxData+1), "at most 131072 bytes of data"},
 		{"piece past the largest piece", "0000000a" + "21" + "00000002" + "00400000" + "00", "pieces have at most 4 MiB"},
 		{"cancel cut", body(TypeCancel, 3), "the body is shorter than its fields"},
 		{"reject cut", body(TypeReject, 8), "the body is shorter than its fields"},
