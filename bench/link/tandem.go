@@ -196,11 +196,13 @@ func (r *receiver) PeerOpen(p *swarm.Peer) {
 }
 
 // PeerHave and what follows implement [swarm.Handler].
-func (r *receiver) PeerHave(p *swarm.Peer, pieces []int)            { r.d.PeerHave(p, pieces) }
-func (r *receiver) PeerBytes(p *swarm.Peer, piece, n int)           { r.d.PeerBytes(p, piece, n) }
-func (r *receiver) PeerLate(_ *swarm.Peer, n int)                   { r.d.PeerLate(n) }
-func (r *receiver) PeerPiece(p *swarm.Peer, piece int, data []byte) { r.d.PeerPiece(p, piece, data) }
-func (r *receiver) PeerClose(p *swarm.Peer, _ error)                { r.d.PeerClose(p) }
+func (r *receiver) PeerHave(p *swarm.Peer, pieces []int)  { r.d.PeerHave(p, pieces) }
+func (r *receiver) PeerBytes(p *swarm.Peer, piece, n int) { r.d.PeerBytes(p, piece, n) }
+func (r *receiver) PeerLate(_ *swarm.Peer, n int)         { r.d.PeerLate(n) }
+func (r *receiver) PeerPiece(p *swarm.Peer, piece int, begin int64, data []byte) {
+	r.d.PeerPiece(p, piece, begin, data)
+}
+func (r *receiver) PeerClose(p *swarm.Peer, _ error) { r.d.PeerClose(p) }
 func (r *receiver) PeerReject(p *swarm.Peer, piece int, missing bool, retry time.Duration) {
 	r.d.PeerReject(p, piece, missing, retry)
 }

@@ -24,7 +24,7 @@ type gatherer struct {
 	on   bool
 	mem  *[gatherSize]byte // nil while nothing is gathered
 	n    int               // bytes in it
-	fail error // of a write that may have been cut short: nothing can follow it
+	fail error             // of a write that may have been cut short: nothing can follow it
 }
 
 // gather has writes wait for flush.

@@ -96,7 +96,7 @@ func quicConfig(streams int64) *quic.Config {
 func (e *Endpoint) listenQUIC(socket *net.UDPConn) error {
 	e.udp = socket
 	e.quic = &quic.Transport{
-		Conn: socket,
+		Conn: withGRO(socket),
 		// Forged addresses cannot fill the house: when it is half full, a client
 		// must first show that it gets our packets (RFC 9000 §8.1.2).
 		VerifySourceAddress: func(net.Addr) bool { return e.inboundQUIC.busy() },
