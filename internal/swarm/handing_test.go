@@ -28,7 +28,7 @@ func (d *slowDisk) PeerHave(p *Peer, pieces []int) {
 
 func (d *slowDisk) PeerBytes(_ *Peer, _, n int) { d.bytes += n }
 
-func (d *slowDisk) PeerPiece(*Peer, int, []byte) {
+func (d *slowDisk) PeerPiece(*Peer, int, int64, []byte) {
 	d.holding++
 	if d.holding > 1 {
 		d.t.Error("two pieces of one peer at a time")
