@@ -21,6 +21,9 @@ type Config struct {
 	// UploadLimit and DownloadLimit are in bytes per second; 0 is no limit.
 	UploadLimit   int64
 	DownloadLimit int64
+	// Ungoverned uploads take what they can get of the uplink, as any program does;
+	// else they give way to whatever else uses it.
+	Ungoverned bool
 	// NoP2P makes every download an edge download.
 	NoP2P bool
 	// ListenTCP and ListenUDP are the addresses for links from peers; empty is

@@ -80,6 +80,12 @@ func hostOf(s string) string {
 // for.
 func (c *control) onWelcome(ctx context.Context, w wire.Welcome, local netip.AddrPort) {
 	host, servers := c.p.endpoint.Addrs(local.Addr()), c.stun(w.STUN)
+	if len(servers) > 0 {
+		select {
+		case c.e.echoes <- servers[0]:
+		default:
+		}
+	}
 	soon, cancel := context.WithTimeout(ctx, stunWithin)
 	mapped, nat, err := c.p.endpoint.Gather(soon, servers)
 	cancel()

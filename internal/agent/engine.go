@@ -35,6 +35,7 @@ type Engine struct {
 	down   *rate.Limiter
 	ledger *ledger.Ledger
 	hosts  *hosts
+	echoes chan string // STUN servers that control has named
 
 	history *history
 
@@ -61,7 +62,7 @@ const burst = wire.MaxData
 
 // New returns an engine. Close must be called in the end.
 func New(cfg Config) (*Engine, error) {
-	e := &Engine{cfg: cfg, log: cfg.Logger, data: cfg.Data, controls: map[string]*control{}}
+	e := &Engine{cfg: cfg, log: cfg.Logger, data: cfg.Data, controls: map[string]*control{}, echoes: make(chan string, 1)}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
@@ -172,15 +173,13 @@ func (e *Engine) newP2P() (*p2p, error) {
 	if err != nil {
 		return nil, err
 	}
-	var up *rate.Limiter
-	if e.cfg.UploadLimit > 0 {
-		up = rate.NewLimiter(rate.Limit(e.cfg.UploadLimit), burst)
-	}
+	pace := newPacer(!e.cfg.Ungoverned, e.cfg.UploadLimit)
 	node := swarm.NewNode(e.ctx, swarm.Config{
-		Key: key, Connector: connector{endpoint}, Agent: e.cfg.Agent, Up: up, Down: e.down,
-		Uploaded: e.ledger.Uploaded, Logger: e.log,
+		Key: key, Connector: connector{endpoint}, Agent: e.cfg.Agent, Pacer: pace, Down: e.down,
+		Uplink: float64(e.cfg.UploadLimit), Uploaded: e.ledger.Uploaded, Logger: e.log,
 	})
 	e.group.Go(node.Run)
+	e.group.Go(func() error { pace.run(e.ctx, node, e.echoes); return nil })
 	return &p2p{key: key, installation: installation, endpoint: endpoint, node: node}, nil
 }
 

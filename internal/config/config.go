@@ -103,6 +103,7 @@ type Sharing struct {
 	Data        string        `yaml:"data" help:"Directory of the client's keys, unsent reports and the agent's socket and seeds." type:"path" placeholder:"DIR"`
 	Upload      string        `yaml:"upload" help:"Give verified pieces to other clients: on or off." enum:"on,off" default:"on" placeholder:"on|off"`
 	UploadLimit Rate          `yaml:"upload-limit" help:"Most to send, per second: 500K, 2M (1024-based bytes), 20mbit. 0 is no limit." default:"0" placeholder:"RATE"`
+	Governor    string        `yaml:"governor" help:"Have uploads give way to whatever else needs the uplink: on or off." enum:"on,off" default:"on" placeholder:"on|off"`
 	LimitRate   Rate          `yaml:"limit-rate" help:"Most to receive, per second, from edge and peers together. 0 is no limit." default:"0" placeholder:"RATE"`
 	Patience    time.Duration `yaml:"patience" help:"How long to wait, without a byte from anyone, for servers that say they are full." default:"10m" placeholder:"DURATION"`
 	NoP2P       bool          `yaml:"no-p2p" name:"no-p2p" help:"Use the edge alone."`

@@ -235,7 +235,7 @@ func FuzzSTUN(f *testing.F) {
 	f.Add([]byte{0, 1, 0, 8})
 	from := &net.UDPAddr{IP: net.IPv6loopback, Port: 9}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		answer, ok := answerSTUN(b, from)
+		answer, ok := answerSTUN(b, from, 0)
 		if ok && (len(b) < 20 || len(answer) > len(b)+24) {
 			t.Fatalf("%d bytes answer %d", len(answer), len(b))
 		}

@@ -8,16 +8,21 @@ import (
 	"net"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/pion/stun/v4"
+
+	"github.com/tandem-cdn/tandem/internal/nat"
 )
 
 // stunService answers STUN binding requests (RFC 8489) on UDP. Clients send one
 // from the same socket to each of its ports: equal answers are one mapping for
 // all destinations, different ones a mapping for each (RFC 4787 §4.1). An answer
-// is 12 bytes longer than the smallest request, so nobody gains by reflection.
+// is 12 bytes longer than the request, so nobody gains by reflection. Those who ask are
+// told when the request came, which shows the queue in front of their uplink.
 type stunService struct {
 	conns    []net.PacketConn
+	start    time.Time // of the clock that clients are told
 	answered atomic.Int64
 	log      *slog.Logger
 }
@@ -27,7 +32,7 @@ const maxSTUN = 548
 
 // listenSTUN opens the sockets that cfg asks for.
 func listenSTUN(cfg Config) (*stunService, error) {
-	s := &stunService{log: cfg.Logger}
+	s := &stunService{log: cfg.Logger, start: time.Now()}
 	if cfg.NoSTUN {
 		return s, nil
 	}
@@ -93,7 +98,7 @@ func (s *stunService) serve(ctx context.Context, conn net.PacketConn) {
 			s.log.Debug("stun read", "error", err)
 			continue
 		}
-		answer, ok := answerSTUN(buf[:n], from)
+		answer, ok := answerSTUN(buf[:n], from, time.Since(s.start))
 		if !ok {
 			continue
 		}
@@ -103,9 +108,9 @@ func (s *stunService) serve(ctx context.Context, conn net.PacketConn) {
 	}
 }
 
-// answerSTUN makes the answer to one datagram; anything but a binding request
-// has none.
-func answerSTUN(b []byte, from net.Addr) ([]byte, bool) {
+// answerSTUN makes the answer to one datagram that came at now; anything but a
+// binding request has none.
+func answerSTUN(b []byte, from net.Addr, now time.Duration) ([]byte, bool) {
 	udp, ok := from.(*net.UDPAddr)
 	if !ok || !stun.IsMessage(b) {
 		return nil, false
@@ -115,8 +120,14 @@ func answerSTUN(b []byte, from net.Addr) ([]byte, bool) {
 		return nil, false
 	}
 	ap := udp.AddrPort()
-	res, err := stun.Build(stun.NewTransactionIDSetter(req.TransactionID), stun.BindingSuccess,
-		&stun.XORMappedAddress{IP: net.IP(ap.Addr().Unmap().AsSlice()), Port: udp.Port})
+	answer := []stun.Setter{
+		stun.NewTransactionIDSetter(req.TransactionID), stun.BindingSuccess,
+		&stun.XORMappedAddress{IP: net.IP(ap.Addr().Unmap().AsSlice()), Port: udp.Port},
+	}
+	if v, err := req.Get(nat.AttrTime); err == nil && len(v) == 8 {
+		answer = append(answer, stun.RawAttribute{Type: nat.AttrTime, Value: nat.TimeValue(now)})
+	}
+	res, err := stun.Build(answer...)
 	if err != nil {
 		return nil, false
 	}

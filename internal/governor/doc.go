@@ -42,6 +42,8 @@ const (
 	minStep, maxStep = 50 * time.Millisecond, 200 * time.Millisecond
 	// fresh is how old a sample of delay may be.
 	fresh = 1500 * time.Millisecond
+	// pause is how long after an observation nothing can be reckoned from it.
+	pause = 2 * time.Second
 	// damping is by how many times the time to fill the target exceeds the time
 	// in which a change is felt: less would swing.
 	damping = 2.5

@@ -79,8 +79,12 @@ func (g *Governor) Update(now time.Duration, links []Link) {
 			g.resume(now)
 		}
 		return
-	case !g.seen:
-		g.last, g.seen = o, true
+	case !g.seen || o.at-g.last.at > pause:
+		// What was delivered meanwhile is what was asked for: the rate is kept.
+		if g.phase == slowing {
+			g.resume(now)
+		}
+		g.last, g.seen, g.delivered = o, true, g.rate
 		return
 	case o.at-g.last.at < min(max(o.rtt/2, minStep), maxStep):
 		return
@@ -100,9 +104,6 @@ func (g *Governor) measure(o observation) {
 	in := o.at - g.last.at
 	out := max(in+o.queue-g.last.queue, in/4)
 	got := (g.sent.at(o.at) - g.sent.at(g.last.at)) / out.Seconds()
-	if in > 2*time.Second { // a pause
-		g.delivered = got
-	}
 	g.delivered += (got - g.delivered) / 2
 	if min(o.queue, g.last.queue) > time.Duration(emptyBelow*float64(Target))/2 {
 		g.carried.add(o.at, -g.delivered)

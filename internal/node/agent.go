@@ -14,7 +14,7 @@ import (
 func EngineConfig(s config.Sharing, env Env) agent.Config {
 	return agent.Config{
 		Data: s.Data, Upload: s.Uploads(), UploadLimit: int64(s.UploadLimit), DownloadLimit: int64(s.LimitRate),
-		Patience: s.Patience, NoP2P: s.NoP2P, ListenTCP: s.LinkTCP, ListenUDP: s.LinkUDP, CAFile: s.CA,
+		Ungoverned: s.Governor == "off", Patience: s.Patience, NoP2P: s.NoP2P, ListenTCP: s.LinkTCP, ListenUDP: s.LinkUDP, CAFile: s.CA,
 		Agent: env.Version, Logger: env.Logger,
 	}
 }

@@ -33,6 +33,10 @@ type Conn interface {
 	Peer() wire.Key
 	// RTT is the round-trip time, 0 while it is not known.
 	RTT() time.Duration
+	// Packets are those sent and, of them, lost; 0 while not known.
+	Packets() (sent, lost int64)
+	// Local says that the peer is on a network that this machine is attached to.
+	Local() bool
 }
 
 // Connector makes connections to peers and accepts theirs.

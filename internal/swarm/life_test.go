@@ -11,8 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/time/rate"
-
+	"github.com/tandem-cdn/tandem/internal/governor"
 	"github.com/tandem-cdn/tandem/internal/transport/memnet"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
@@ -219,13 +218,31 @@ func readFrame(r io.Reader) (wire.Frame, error) {
 	return wire.Parse(t, body)
 }
 
+// fixed is a [Pacer] of one rate.
+type fixed struct {
+	bucket *governor.Bucket
+	start  time.Time
+}
+
+func (f *fixed) Rate() float64 { return 0 }
+
+func (f *fixed) Take(n int, _ bool) (int, time.Duration) {
+	now := time.Since(f.start)
+	if wait := f.bucket.Wait(now); wait > 0 {
+		return 0, wait
+	}
+	n = f.bucket.Portion(n)
+	f.bucket.Take(now, n)
+	return n, 0
+}
+
 // TestUploadLimitHoldsUpPiecesOnly checks that frames other than pieces do not
 // wait for a limited uplink, and that the limit is kept.
 func TestUploadLimitHoldsUpPiecesOnly(t *testing.T) {
 	run(t, func(t *testing.T, ctx context.Context) {
 		b := newBed(t, 1<<20, 0)
 		seed := b.node(ctx, "seed", true)
-		seed.cfg.Up = rate.NewLimiter(8<<10, 32<<10)
+		seed.uploads.pacer = &fixed{bucket: governor.NewBucket(8 << 10), start: time.Now()}
 		b.join(seed, nil)
 		conn, _ := raw(t, b, seed, "leech")
 		pongs := make(chan struct{}, 8)

@@ -62,6 +62,9 @@ type link struct {
 	busyUntil time.Time
 	asks      upload.Requester // the other side's requests, under node.uploads.mu
 	near      atomic.Uint32    // how near the other side is, as control says
+	number    int64            // among the links of the node, from 1
+	local     bool             // the other side is on a network of this machine's own
+	uploaded  atomic.Bool      // something was sent since [Node.Paths] was asked
 }
 
 // lock is a mutex that is held for long: while handlers work.
@@ -84,6 +87,7 @@ func newLink(n *Node, conn Conn) *link {
 		peers: map[uint16]*Peer{}, opened: map[manifest.ObjectID]*mine{},
 		offered: map[uint16]*wire.Open{},
 		asked:   newAsked(),
+		number:  n.made.Add(1), local: conn.Local(),
 	}
 	l.asks.Owner = l
 	l.data = leastData

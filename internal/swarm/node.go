@@ -41,9 +41,13 @@ type Config struct {
 	Key       ed25519.PrivateKey // of the session
 	Connector Connector
 	Agent     string // name in HELLO
-	// Up and Down limit bytes per second of object data; nil is no limit. Down
-	// is waited for while reading.
-	Up, Down *rate.Limiter
+	// Pacer holds back what is sent; nil is nobody.
+	Pacer Pacer
+	// Uplink is the uplink in bytes per second where it is set; 0: it is measured.
+	Uplink float64
+	// Down limits bytes per second of object data that are received, nil is no limit.
+	// It is waited for while reading.
+	Down *rate.Limiter
 	// Uploaded, if set, is told of object data sent to peers, in bytes.
 	Uploaded func(object manifest.ObjectID, n int)
 	Logger   *slog.Logger
@@ -57,6 +61,7 @@ type Node struct {
 	uploads *uploads
 	uplink  atomic.Uint32 // as peers are told
 	used    usage
+	made    atomic.Int64 // links, ever
 
 	group *errgroup.Group
 	ctx   context.Context
@@ -76,7 +81,7 @@ type Node struct {
 func NewNode(ctx context.Context, cfg Config) *Node {
 	n := &Node{
 		cfg: cfg, self: wire.KeyOf(cfg.Key.Public().(ed25519.PublicKey)), log: cfg.Logger,
-		uploads: newUploads(cfg.Up),
+		uploads: newUploads(cfg.Pacer, cfg.Uplink),
 		links:   map[wire.Key]*link{}, swarms: map[manifest.ObjectID]*Swarm{},
 		dialing: map[wire.Key]bool{}, banned: map[wire.Key]string{},
 		credit: map[manifest.ObjectID]map[wire.Key]uint64{},
@@ -205,6 +210,26 @@ func (n *Node) Links() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.links)
+}
+
+// Path is a link over which something was sent.
+type Path struct {
+	Link       int64 // its number; none is used twice
+	RTT        time.Duration
+	Sent, Lost int64 // packets; see [Conn]
+}
+
+// Paths are the links over which pieces were sent since the last call, without those
+// to peers on networks of this machine's own.
+func (n *Node) Paths() []Path {
+	var paths []Path
+	for _, l := range n.allLinks() {
+		if l.uploaded.Swap(false) && !l.local {
+			sent, lost := l.conn.Packets()
+			paths = append(paths, Path{Link: l.number, RTT: l.conn.RTT(), Sent: sent, Lost: lost})
+		}
+	}
+	return paths
 }
 
 // connect makes a link to the candidate unless there is one.

@@ -1,13 +1,26 @@
 package swarm
 
 import (
+	"slices"
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/tandem-cdn/tandem/internal/upload"
 )
+
+// Pacer holds uploads back. It is asked before anything is handed to a link, so that
+// what waits is still the scheduler's to order. Its methods must not block.
+type Pacer interface {
+	// Take takes leave to send at most n bytes now, to a peer on a network of this
+	// machine's own where local says so, and returns how many; 0: ask again after wait.
+	Take(n int, local bool) (m int, wait time.Duration)
+	// Rate is the most that goes out at the moment, in bytes per second; 0 is not
+	// known, or nothing that plans should go by.
+	Rate() float64
+}
+
+// leastWait is how long those who were held back wait at least.
+const leastWait = time.Millisecond
 
 // uploads shares the uplink among the links of a node: it runs an
 // [upload.Allocator] on the clock, and wakes the links that get a turn. Its mutex
@@ -18,16 +31,14 @@ type uploads struct {
 	mu    sync.Mutex
 	alloc *upload.Allocator
 	timer *time.Timer // of the next turn that stops counting
+
+	pacer Pacer       // nil: nothing is held back
+	held  []*link     // have a turn and wait for the pacer, in order
+	free  *time.Timer // when the first of them may ask again; nil: none waits
 }
 
-func newUploads(limit *rate.Limiter) *uploads {
-	u := &uploads{start: time.Now()}
-	var cfg upload.Config
-	if limit != nil {
-		cfg.Rate = float64(limit.Limit())
-	}
-	u.alloc = upload.New(cfg)
-	return u
+func newUploads(p Pacer, rate float64) *uploads {
+	return &uploads{start: time.Now(), alloc: upload.New(upload.Config{Rate: rate}), pacer: p}
 }
 
 // do has f change the state at a moment, and gives out the turns that this frees.
@@ -35,6 +46,9 @@ func (u *uploads) do(f func(a *upload.Allocator, now time.Duration)) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now := time.Since(u.start)
+	if u.pacer != nil {
+		u.alloc.Bound(u.pacer.Rate())
+	}
 	f(u.alloc, now)
 	for r := u.alloc.Next(now); r != nil; r = u.alloc.Next(now) {
 		r.Owner.(*link).signal()
@@ -60,11 +74,47 @@ func (u *uploads) ask(l *link, q upload.Request) (busy upload.Busy, ok bool, que
 	return busy, ok, queued
 }
 
-// turn is the request that l is to answer now.
-func (u *uploads) turn(l *link) (upload.Request, bool) {
+// turn is the request that l is to answer now, and how many bytes of it may be sent
+// at once; 0: none, until the link is woken.
+func (u *uploads) turn(l *link) (q upload.Request, n int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return l.asks.Turn()
+	q, ok := l.asks.Turn()
+	if !ok {
+		return q, 0
+	}
+	n = int(min(q.Length, uint32(l.data)))
+	if u.pacer == nil {
+		return q, n
+	}
+	n, wait := u.pacer.Take(n, l.local)
+	if n == 0 {
+		u.hold(l, max(wait, leastWait))
+	}
+	return q, n
+}
+
+// hold has l wait behind those who do already.
+func (u *uploads) hold(l *link, wait time.Duration) {
+	if !slices.Contains(u.held, l) {
+		u.held = append(u.held, l)
+	}
+	if u.free == nil {
+		u.free = time.AfterFunc(wait, func() { u.release(wait) })
+	}
+}
+
+// release wakes the one who has waited longest. The next follows also when that one
+// has nothing to send any more.
+func (u *uploads) release(wait time.Duration) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.held[0].signal()
+	u.held = slices.Delete(u.held, 0, 1)
+	u.free = nil
+	if len(u.held) > 0 {
+		u.free = time.AfterFunc(wait, func() { u.release(wait) })
+	}
 }
 
 // sent records n bytes sent for a request of l.

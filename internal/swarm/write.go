@@ -44,7 +44,6 @@ const maxControl = 1 << 20
 func (l *link) writeLoop(ctx context.Context) error {
 	var (
 		buf  []byte
-		due  time.Time // of the next piece, where the rate is limited
 		ping = time.NewTimer(wire.PingAfter)
 	)
 	defer ping.Stop()
@@ -60,25 +59,16 @@ func (l *link) writeLoop(ctx context.Context) error {
 		if ending {
 			return errClosing
 		}
-		q, turn := l.node.uploads.turn(l)
-		wait := time.Until(due)
-		if turn && wait <= 0 {
-			n, err := l.serve(ctx, q, &buf)
-			if err != nil {
+		if q, n := l.node.uploads.turn(l); n > 0 {
+			if err := l.serve(ctx, q, n, &buf); err != nil {
 				return err
 			}
-			due = l.node.paid(n)
 			continue
-		}
-		var paid <-chan time.Time
-		if turn {
-			paid = time.After(wait)
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-l.wake:
-		case <-paid:
 		case <-ping.C:
 			l.mu.Lock()
 			l.send(&wire.Ping{Nonce: nonce})
@@ -131,14 +121,12 @@ func (l *link) write(ctx context.Context, b []byte) error {
 	return nil
 }
 
-// serve sends the next PIECE frame of the request whose turn it is, and returns
-// the bytes of the piece in it.
-func (l *link) serve(ctx context.Context, q upload.Request, buf *[]byte) (int, error) {
+// serve sends n bytes of the request whose turn it is, in a PIECE frame.
+func (l *link) serve(ctx context.Context, q upload.Request, n int, buf *[]byte) error {
 	p := l.peerOn(q.Channel)
 	if p == nil { // gone a moment ago, and its requests with it
-		return 0, nil
+		return nil
 	}
-	n := int(min(q.Length, uint32(l.data)))
 	b := wire.AppendPieceHeader((*buf)[:0], q.ID, q.Begin, n)
 	head := len(b)
 	b = grow(b, n)
@@ -151,33 +139,23 @@ func (l *link) serve(ctx context.Context, q upload.Request, buf *[]byte) (int, e
 		l.mu.Lock()
 		l.send(&wire.Reject{ID: q.ID, Reason: wire.RejectError, Retry: 10000})
 		l.mu.Unlock()
-		return 0, nil
+		return nil
 	}
 	began := time.Now()
 	if err := l.write(ctx, b); err != nil {
-		return 0, err
+		return err
 	}
 	if n == l.data {
 		l.data = nextData(n, time.Since(began))
 	}
 	s.uploaded.Add(int64(n))
+	l.uploaded.Store(true)
 	p.active.Store(time.Now().UnixNano())
 	if f := l.node.cfg.Uploaded; f != nil {
 		f(s.m.Object, n)
 	}
 	l.node.uploads.sent(l, q.ID, n)
-	return n, nil
-}
-
-// paid takes n sent bytes off the limit of the uplink and returns when the next
-// may follow. Nobody waits before sending: frames that are not pieces would wait
-// as well, and with them this side's own requests.
-func (n *Node) paid(sent int) time.Time {
-	now := time.Now()
-	if n.cfg.Up == nil || sent == 0 {
-		return now
-	}
-	return now.Add(n.cfg.Up.ReserveN(now, sent).DelayFrom(now))
+	return nil
 }
 
 func grow(b []byte, n int) []byte {

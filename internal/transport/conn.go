@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/nat"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -34,6 +35,8 @@ type stream interface {
 	abort()
 	// rtt is the smoothed round trip, 0 when not known.
 	rtt() time.Duration
+	// packets are those sent and, of them, lost; 0 when not known.
+	packets() (sent, lost int64)
 }
 
 // Conn is one link to a peer, or, before it is chosen, a connection that may
@@ -141,6 +144,13 @@ func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
 
 // RTT is the smoothed round trip that TCP or QUIC has measured, 0 when not known.
 func (c *Conn) RTT() time.Duration { return c.stream.rtt() }
+
+// Packets counts those sent with data and, of them, those lost, as TCP or QUIC has
+// seen; 0 when not known.
+func (c *Conn) Packets() (sent, lost int64) { return c.stream.packets() }
+
+// Local says whether the peer is on a network that this machine is attached to.
+func (c *Conn) Local() bool { return nat.Attached(c.remote.Addr()) }
 
 // Controlling says whether this side picked the connection: it has the smaller key.
 func (c *Conn) Controlling() bool { return controls(c.self, c.peer) }

@@ -78,6 +78,11 @@ func (s *quicStream) abort() { _ = s.conn.CloseWithError(0, "") }
 
 func (s *quicStream) rtt() time.Duration { return s.conn.ConnectionStats().SmoothedRTT }
 
+func (s *quicStream) packets() (sent, lost int64) {
+	st := s.conn.ConnectionStats()
+	return int64(st.PacketsSent), int64(st.PacketsLost)
+}
+
 func quicConfig(streams int64) *quic.Config {
 	return &quic.Config{
 		HandshakeIdleTimeout:           handshakeWithin,

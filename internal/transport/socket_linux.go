@@ -17,17 +17,27 @@ func controlTCP(_, _ string, raw syscall.RawConn) error {
 	})
 }
 
-// tcpRTT is the kernel's smoothed round trip (TCP_INFO), 0 when not known.
-func tcpRTT(c *net.TCPConn) time.Duration {
+// tcpRTT is the kernel's smoothed round trip, 0 when not known.
+func tcpRTT(c *net.TCPConn) (rtt time.Duration) {
+	tcpInfo(c, func(i *unix.TCPInfo) { rtt = time.Duration(i.Rtt) * time.Microsecond })
+	return rtt
+}
+
+// tcpPackets are those sent with data, and those sent again.
+func tcpPackets(c *net.TCPConn) (sent, lost int64) {
+	tcpInfo(c, func(i *unix.TCPInfo) { sent, lost = int64(i.Data_segs_out), int64(i.Total_retrans) })
+	return sent, lost
+}
+
+// tcpInfo shows what the kernel knows of a connection (TCP_INFO), if it tells.
+func tcpInfo(c *net.TCPConn, show func(*unix.TCPInfo)) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return 0
+		return
 	}
-	var rtt time.Duration
 	_ = raw.Control(func(fd uintptr) {
 		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			rtt = time.Duration(info.Rtt) * time.Microsecond
+			show(info)
 		}
 	})
-	return rtt
 }

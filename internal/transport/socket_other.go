@@ -11,3 +11,5 @@ import (
 func controlTCP(_, _ string, _ syscall.RawConn) error { return nil }
 
 func tcpRTT(*net.TCPConn) time.Duration { return 0 }
+
+func tcpPackets(*net.TCPConn) (sent, lost int64) { return 0, 0 }

@@ -46,6 +46,13 @@ func (s tcpStream) rtt() time.Duration {
 	return 0
 }
 
+func (s tcpStream) packets() (sent, lost int64) {
+	if tcp, ok := s.NetConn().(*net.TCPConn); ok {
+		return tcpPackets(tcp)
+	}
+	return 0, 0
+}
+
 func keepAliveConfig() net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: 3}
 }

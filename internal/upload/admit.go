@@ -51,7 +51,7 @@ func (a *Allocator) hurries(now time.Duration, n int64) bool {
 // begun to carry much need not be measured for that.
 func (a *Allocator) room() float64 {
 	rate, _ := a.capacity()
-	if a.cfg.Rate == 0 {
+	if a.cfg.Rate == 0 && a.bound == 0 {
 		rate = max(rate, a.meter.least())
 	}
 	return rate * queueTime.Seconds()

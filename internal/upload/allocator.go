@@ -13,6 +13,7 @@ type Allocator struct {
 	cfg     Config
 	meter   meter
 	climb   climb
+	bound   float64      // on the uplink, bytes per second; 0 is none
 	length  int64        // of the last request, bytes
 	waiting []*Requester // have something queued and no turn
 	sending []*Requester // have a turn
@@ -48,6 +49,14 @@ func (a *Allocator) Rate() float64 {
 // capacity is the rate to plan with, bytes per second, and whether it is the
 // uplink rather than what was asked of it so far.
 func (a *Allocator) capacity() (rate float64, sure bool) {
+	rate, sure = a.measured()
+	if a.bound > 0 && rate > a.bound {
+		return a.bound, true
+	}
+	return rate, sure
+}
+
+func (a *Allocator) measured() (rate float64, sure bool) {
 	switch {
 	case a.cfg.Rate > 0:
 		return a.cfg.Rate, true
@@ -57,6 +66,10 @@ func (a *Allocator) capacity() (rate float64, sure bool) {
 		return max(a.meter.rate, guessRate), false
 	}
 }
+
+// Bound sets the most that the uplink carries from now on, in bytes per second, where
+// that is known otherwise than by what is delivered; 0 is not.
+func (a *Allocator) Bound(rate float64) { a.bound = rate }
 
 // Total is the number of bytes sent ever.
 func (a *Allocator) Total() int64 { return a.meter.total }
@@ -295,7 +308,7 @@ func (a *Allocator) slots() int {
 	if !sure {
 		return unknownSlots
 	}
-	if a.cfg.Rate == 0 {
+	if a.cfg.Rate == 0 && a.bound == 0 {
 		rate = max(rate, a.meter.best)
 	}
 	n := max(rate/slotRate, min(rate*turnsTime.Seconds()/float64(max(a.length, 1)), maxSlots))

@@ -7,9 +7,9 @@
 // each of n hosts would have n neighbours, and the kernel has one table of 1024
 // for all namespaces. Servers are 10.77.1.K, clients 10.77.2.K; a client behind a
 // NAT has 192.168.K.2, and 10.77.2.K is the address of its router. Links are token
-// buckets with 100 ms of queue, an ordinary home router's buffer, and TCP runs
-// cubic, so that figures of two machines compare. There is no delay: netem is
-// missing from many kernels.
+// buckets with 100 ms of queue, an ordinary home router's buffer, unless said otherwise,
+// and TCP runs cubic, so that figures of two machines compare. Delay is made in user
+// space: netem is missing from many kernels.
 //
 // A lab needs root, ip, nft and tc. Everything it makes carries the name of the
 // process that made it; [New] clears away what dead processes left.
@@ -41,6 +41,7 @@ type Lab struct {
 	servers int
 	clients int
 	ports   int // ports of the core in use
+	delayer *delayer
 }
 
 // closeWithin bounds the cleaning up of a lab.
@@ -131,7 +132,12 @@ func (l *Lab) Close() error {
 	l.mu.Lock()
 	spaces := l.spaces
 	l.spaces = nil
+	delayer := l.delayer
+	l.delayer = nil
 	l.mu.Unlock()
+	if delayer != nil {
+		delayer.close()
+	}
 	return remove(ctx, spaces)
 }
 

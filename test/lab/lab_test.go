@@ -206,6 +206,33 @@ func TestShapesBothDirectionsApart(t *testing.T) {
 	}
 }
 
+// A delay holds up each direction, and does not slow a link that is faster than it
+// needs be.
+func TestDelay(t *testing.T) {
+	l := ForTest(t)
+	ctx := t.Context()
+	server := must(l.Server(ctx, Link{}))(t)
+	far := must(l.Client(ctx, Link{Up: 32 * Mbit, Down: 32 * Mbit, Delay: 50 * time.Millisecond}, Cone))(t)
+	near := must(l.Client(ctx, Link{}, Open))(t)
+	start(t, server, "sink", "10.77.1.1:7000")
+	if _, err := exec.LookPath("ping"); err != nil {
+		t.Skip("ping is not installed")
+	}
+	rtt := func(h *Host) float64 {
+		out := must(h.Run(ctx, "ping", "-q", "-c", "5", "-i", "0.05", "10.77.1.1"))(t)
+		m := regexp.MustCompile(`= ([\d.]+)/`).FindSubmatch(out)
+		if m == nil {
+			t.Fatalf("ping says %q", out)
+		}
+		return number(m[1])
+	}
+	within(t, "milliseconds there and back", rtt(far), 100, 115)
+	within(t, "milliseconds to a near one", rtt(near), 0, 20)
+	const size = 8 << 20
+	took := must(strconv.ParseFloat(output(t, far, "send", "10.77.1.1:7000", strconv.Itoa(size)), 64))(t)
+	within(t, "seconds", took, float64(size-128<<10)*8/32e6, 6)
+}
+
 // A link can be slowed and cut while it is used.
 func TestThrottleAndBlackhole(t *testing.T) {
 	l := ForTest(t)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"time"
 )
 
 // Rate is a speed in bits per second; 0 is as fast as the machine can.
@@ -15,11 +16,18 @@ type Rate int64
 // Mbit is one million bits per second.
 const Mbit Rate = 1e6
 
+// ordinaryBuffer is the queue of a home router of the better sort.
+const ordinaryBuffer = 100 * time.Millisecond
+
 // Link is how a host is connected to the core.
 type Link struct {
 	Up, Down Rate
 	// Loss is the share of packets lost in each direction, 0..1.
 	Loss float64
+	// Delay is added in each direction, in user space.
+	Delay time.Duration
+	// Buffer is how long the queue upwards is, in time at its rate; 0 is 100 ms.
+	Buffer time.Duration
 }
 
 // plug connects a namespace to the core by a shaped link.
@@ -43,29 +51,33 @@ func (l *Lab) plug(ctx context.Context, ns string, addr netip.Addr, link Link) e
 	for _, end := range []struct {
 		ns, dev string
 		rate    Rate
-	}{{ns, uplink, link.Up}, {core, port, link.Down}} {
-		if err := shape(ctx, end.ns, end.dev, end.rate); err != nil {
+		buffer  time.Duration
+	}{{ns, uplink, link.Up, link.Buffer}, {core, port, link.Down, 0}} {
+		if err := shape(ctx, end.ns, end.dev, end.rate, end.buffer); err != nil {
 			return err
 		}
 		if err := lose(ctx, end.ns, end.dev, link.Loss); err != nil {
 			return err
 		}
 	}
-	return nil
+	return l.delay(ctx, addr, link.Delay)
 }
 
 // shape limits what leaves by dev. The bucket holds 20 ms, so that an idle link
-// gives little for nothing, but a few packets at least; the queue holds 100 ms. It
+// gives little for nothing, but a few packets at least; the queue holds buffer. It
 // is set in bytes, since tc would add the bucket to a latency. What is larger than
 // the bucket is cut into packets.
-func shape(ctx context.Context, ns, dev string, rate Rate) error {
+func shape(ctx context.Context, ns, dev string, rate Rate, buffer time.Duration) error {
 	if rate == 0 {
 		return nil
 	}
 	const smallest, largest = 8 << 10, 128 << 10
 	second := int64(rate) / 8
 	bucket := min(max(second/50, smallest), largest)
-	queue := max(second/10, 2*bucket)
+	if buffer == 0 {
+		buffer = ordinaryBuffer
+	}
+	queue := max(int64(float64(second)*buffer.Seconds()), 2*bucket)
 	_, err := run(ctx, "tc", "-n", ns, "qdisc", "replace", "dev", dev, "root", "tbf",
 		"rate", strconv.FormatInt(int64(rate), 10)+"bit", "burst", strconv.FormatInt(bucket, 10), "limit", strconv.FormatInt(queue, 10))
 	return err
@@ -88,7 +100,7 @@ func lose(ctx context.Context, ns, dev string, share float64) error {
 
 // Throttle changes what the host sends at most from now on.
 func (h *Host) Throttle(ctx context.Context, up Rate) error {
-	return shape(ctx, h.wanNS, uplink, up)
+	return shape(ctx, h.wanNS, uplink, up, 0)
 }
 
 // Blackhole makes the link of the host lose all of IP, both ways, from now on, as

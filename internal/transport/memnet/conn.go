@@ -100,6 +100,12 @@ func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
 // RTT is twice the latency; queues are not counted.
 func (c *Conn) RTT() time.Duration { return c.in.latency + c.out.latency }
 
+// Packets are not counted.
+func (c *Conn) Packets() (sent, lost int64) { return 0, 0 }
+
+// Local is false: hosts are far apart.
+func (c *Conn) Local() bool { return false }
+
 // Controlling says whether this side has the smaller key.
 func (c *Conn) Controlling() bool { return bytes.Compare(c.self[:], c.peer[:]) < 0 }
 
