@@ -1,0 +1,208 @@
+//go:build linux
+
+// Command manners measures whether a machine that shares is felt by the person in
+// front of it. A client behind a home router with a deep buffer holds a file that
+// several peers want all the time, governed and not, in turn.
+//
+// Case "busy": 10 Mbit/s up. What sharing adds to the round trip of a ping over the
+// same uplink, and what an upload over TCP beside it keeps of the rate that it has
+// alone. Case "idle": round trips of 20, 100 and 200 ms and 1 % of packets lost in
+// each direction; how much of the uplink, with nobody else there, sharing uses.
+//
+//	go run ./bench/manners -case busy
+//	go run ./bench/manners -case idle -rtt 100ms
+//
+// Figures go to bench/results. It needs root and ping.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tandem-cdn/tandem/bench/internal/rig"
+	"github.com/tandem-cdn/tandem/test/lab"
+)
+
+type options struct {
+	which   string
+	rtt     time.Duration
+	mbit    float64
+	peers   int
+	buffer  time.Duration
+	runs    int
+	binary  string
+	flags   string
+	watched time.Duration
+	save    bool
+}
+
+const (
+	governed = "governed"
+	plain    = "plain"
+	busy     = "busy"
+	idle     = "idle"
+)
+
+func main() {
+	if len(os.Args) > 1 && run(os.Args[1:]) {
+		return
+	}
+	rig.Main(bench)
+}
+
+func bench(ctx context.Context) error {
+	var o options
+	flag.StringVar(&o.which, "case", "all", "busy, idle or all")
+	flag.DurationVar(&o.rtt, "rtt", 0, "round trip of case idle (default: 20, 100 and 200 ms)")
+	flag.Float64Var(&o.mbit, "mbit", 10, "uplink in Mbit/s")
+	flag.IntVar(&o.peers, "peers", 16, "peers that want the file")
+	flag.DurationVar(&o.buffer, "buffer", 2*time.Second, "of the router, in time at the uplink's rate")
+	flag.IntVar(&o.runs, "runs", 1, "runs of each")
+	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
+	flag.StringVar(&o.flags, "flags", "", "further flags of the client that shares")
+	flag.DurationVar(&o.watched, "watched", 30*time.Second, "how long each figure is taken")
+	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
+	flag.Parse()
+	_, remove, err := rig.Tools(ctx, &o.binary)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	for _, c := range o.cases() {
+		r := result{
+			Date: time.Now().UTC().Format(time.DateOnly), Case: c.name, RTT: c.rtt.Seconds(), Loss: c.loss,
+			Mbit: o.mbit, Peers: o.peers, Buffer: o.buffer.Seconds(), Runs: map[string][]figures{},
+		}
+		for range o.runs {
+			for _, mode := range []string{governed, plain} {
+				if err := o.measure(ctx, c, mode, &r); err != nil {
+					return fmt.Errorf("%s, %v, %s: %w", c.name, c.rtt, mode, err)
+				}
+			}
+		}
+		if o.save {
+			if err := rig.WriteJSON(fmt.Sprintf("manners-%s-%03d", c.name, c.rtt.Milliseconds()), r); err != nil {
+				return err
+			}
+		}
+	}
+	if !o.save {
+		return nil
+	}
+	return writeTable()
+}
+
+// situation is one row of the table.
+type situation struct {
+	name string
+	rtt  time.Duration
+	loss float64
+}
+
+func (o options) cases() []situation {
+	var all []situation
+	if o.which != idle {
+		all = append(all, situation{busy, 20 * time.Millisecond, 0})
+	}
+	for _, rtt := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} {
+		if o.which != busy && (o.rtt == 0 || o.rtt == rtt) {
+			all = append(all, situation{idle, rtt, 0.01})
+		}
+	}
+	return all
+}
+
+// site is where a case takes place.
+type site struct {
+	o          options
+	dir        string
+	edge, far  *lab.Host // far is where the foreground goes
+	home       *lab.Host
+	peers      []*lab.Host
+	file, url  string
+	foreground float64 // alone, bit per second
+}
+
+func (o options) measure(ctx context.Context, c situation, mode string, r *result) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	return rig.InLab(ctx, func(ctx context.Context, l *lab.Lab, dir string) error {
+		s := &site{o: o, dir: dir}
+		if err := s.build(ctx, l, c); err != nil {
+			return err
+		}
+		cc, err := s.home.CongestionControl(ctx)
+		if err != nil {
+			return err
+		}
+		r.Machine = rig.ThisMachine(cc)
+		f, err := s.watch(ctx, c, mode)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s, %v: %-8s %s\n", c.name, c.rtt, mode, f)
+		r.Runs[mode] = append(r.Runs[mode], f)
+		return nil
+	})
+}
+
+func (s *site) build(ctx context.Context, l *lab.Lab, c situation) error {
+	www := filepath.Join(s.dir, "www")
+	s.file = filepath.Join(www, "file.bin")
+	if err := os.MkdirAll(www, 0o755); err != nil {
+		return fmt.Errorf("file of the bench: %w", err)
+	}
+	if err := rig.RandomFile(64 << 20)(s.file); err != nil {
+		return fmt.Errorf("file of the bench: %w", err)
+	}
+	var err error
+	if s.edge, err = l.Server(ctx, lab.Link{}); err != nil {
+		return err
+	}
+	if s.far, err = l.Server(ctx, lab.Link{}); err != nil {
+		return err
+	}
+	s.url = "http://" + s.edge.IP.String() + "/file.bin"
+	s.home, err = l.Client(ctx, lab.Link{
+		Up: lab.Rate(s.o.mbit * float64(lab.Mbit)), Down: 100 * lab.Mbit, Delay: c.rtt / 2, Loss: c.loss, Buffer: s.o.buffer,
+	}, lab.Cone)
+	if err != nil {
+		return err
+	}
+	if s.peers, err = l.Clients(ctx, s.o.peers, lab.Link{Down: 50 * lab.Mbit}, lab.Open); err != nil {
+		return err
+	}
+	return rig.Serve(ctx, s.edge, s.o.binary, www, filepath.Join(s.dir, "serve"))
+}
+
+// share has the client at home get the file and give it to the peers from then on.
+func (s *site) share(ctx context.Context, mode string) error {
+	flags := []string{"--governor", map[string]string{governed: "on", plain: "off"}[mode]}
+	d, err := rig.Get(ctx, s.home, s.o.binary, s.url, filepath.Join(s.dir, "home"), append(flags, fields(s.o.flags)...)...)
+	if err != nil {
+		return err
+	}
+	_, _, _, err = rig.Crowd(ctx, []*rig.Download{d})
+	if err != nil {
+		return err
+	}
+	if err := s.edge.Throttle(ctx, lab.Mbit); err != nil { // the file is to come from home
+		return err
+	}
+	for _, h := range s.peers {
+		dir := filepath.Join(s.dir, h.Name)
+		// They do not help one another: home is always asked.
+		d, err := rig.Get(ctx, h, s.o.binary, s.url, dir, "--priority", "background", "--upload", "off")
+		if err != nil {
+			return err
+		}
+		if err := rig.Background(d.Cmd, d.Log); err != nil {
+			return err
+		}
+	}
+	return nil
+}

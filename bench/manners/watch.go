@@ -1,0 +1,251 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tandem-cdn/tandem/bench/internal/rig"
+)
+
+// figures are what one run has shown.
+type figures struct {
+	Used float64 `json:"uplink_used"` // share of the uplink while nobody else sends
+	// Of a ping, in seconds.
+	Base       float64 `json:"ping_base,omitempty"`
+	AddedP50   float64 `json:"added_p50"`
+	AddedP95   float64 `json:"added_p95"`
+	Foreground float64 `json:"foreground_alone,omitempty"` // bit per second
+	Beside     float64 `json:"foreground_beside,omitempty"`
+	Kept       float64 `json:"foreground_kept,omitempty"`
+}
+
+func (f figures) String() string {
+	s := fmt.Sprintf("uplink used %.1f %%, ping base %.0f ms, added p50 %.0f ms, p95 %.0f ms", 100*f.Used, 1000*f.Base, 1000*f.AddedP50, 1000*f.AddedP95)
+	if f.Foreground > 0 {
+		s += fmt.Sprintf(", foreground alone %.2f Mbit/s, beside %.2f: kept %.1f %%", f.Foreground/1e6, f.Beside/1e6, 100*f.Kept)
+	}
+	return s
+}
+
+const (
+	// warm is how long sharing goes on before it is watched.
+	warm = 10 * time.Second
+	// yield is how long a foreground transfer has been going on when its rate begins
+	// to count.
+	yield    = 2 * time.Second
+	pingEach = 50 * time.Millisecond
+	port     = "7000"
+)
+
+func (s *site) watch(ctx context.Context, c situation, mode string) (f figures, err error) {
+	base, err := s.ping(ctx, 3*time.Second)
+	if err != nil {
+		return f, err
+	}
+	f.Base = rig.Quantile(base, 0)
+	sink, err := s.sink(ctx)
+	if err != nil {
+		return f, err
+	}
+	if c.name == busy {
+		if f.Foreground, err = s.send(ctx, sink); err != nil {
+			return f, err
+		}
+		if err := rig.Sleep(ctx, 2*s.o.buffer); err != nil { // the queue runs empty
+			return f, err
+		}
+	}
+	if err := s.share(ctx, mode); err != nil {
+		return f, err
+	}
+	if err := rig.Sleep(ctx, warm); err != nil {
+		return f, err
+	}
+	if err := s.alone(ctx, &f); err != nil {
+		return f, err
+	}
+	if c.name == busy {
+		if f.Beside, err = s.send(ctx, sink); err != nil {
+			return f, err
+		}
+		f.Kept = f.Beside / f.Foreground
+	}
+	return f, nil
+}
+
+// alone watches sharing while nobody else uses the uplink.
+func (s *site) alone(ctx context.Context, f *figures) error {
+	before, err := s.home.Counters(ctx)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	pings, err := s.ping(ctx, s.o.watched)
+	if err != nil {
+		return err
+	}
+	after, err := s.home.Counters(ctx)
+	if err != nil {
+		return err
+	}
+	f.Used = float64(after.Sent-before.Sent) * 8 / (s.o.mbit * 1e6 * time.Since(began).Seconds())
+	f.AddedP50, f.AddedP95 = rig.Quantile(pings, 0.5)-f.Base, rig.Quantile(pings, 0.95)-f.Base
+	return nil
+}
+
+var pingTime = regexp.MustCompile(`time=([\d.]+) ms`)
+
+// ping returns the round trips from home, in seconds.
+func (s *site) ping(ctx context.Context, d time.Duration) ([]float64, error) {
+	out, err := s.home.Run(ctx, "ping", "-i", fmt.Sprint(pingEach.Seconds()), "-c", strconv.Itoa(int(d/pingEach)), "-W", "5", s.far.IP.String())
+	if err != nil && len(out) == 0 {
+		return nil, err
+	}
+	var trips []float64
+	for _, m := range pingTime.FindAllSubmatch(out, -1) {
+		ms, err := strconv.ParseFloat(string(m[1]), 64)
+		if err != nil {
+			return nil, fmt.Errorf("ping: %w", err)
+		}
+		trips = append(trips, ms/1000)
+	}
+	if len(trips) == 0 {
+		return nil, fmt.Errorf("ping: no answer: %.200s", out)
+	}
+	return trips, nil
+}
+
+// The bench is its own helper on hosts: "sink ADDR" takes in what comes and prints how
+// much, "send ADDR SECONDS" sends.
+
+// sink starts the far end of the foreground transfer.
+func (s *site) sink(ctx context.Context) (*json.Decoder, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := s.far.Command(ctx, self, "sink", net.JoinHostPort(s.far.IP.String(), port))
+	r, w := io.Pipe()
+	cmd.Stdout = w
+	if err := rig.Background(cmd, s.dir+"/sink"); err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(r)
+	var ready float64
+	if err := d.Decode(&ready); err != nil {
+		return nil, fmt.Errorf("sink: %w", err)
+	}
+	return d, nil
+}
+
+// send has home send in the foreground and returns the rate at which it arrived, in
+// bit per second.
+func (s *site) send(ctx context.Context, sink *json.Decoder) (float64, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	var rate float64
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		_, err := s.home.Run(ctx, self, "send", net.JoinHostPort(s.far.IP.String(), port), fmt.Sprint((s.o.watched + yield).Seconds()))
+		return err
+	})
+	g.Go(func() error { return sink.Decode(&rate) })
+	return rate, g.Wait()
+}
+
+// run plays a part on a host and says whether the arguments asked for one.
+func run(args []string) bool {
+	var err error
+	switch {
+	case args[0] == "sink" && len(args) == 2:
+		err = takeIn(args[1])
+	case args[0] == "send" && len(args) == 3:
+		err = sendTo(args[1], args[2])
+	default:
+		return false
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+	return true
+}
+
+func takeIn(addr string) error {
+	l, err := net.Listen("tcp4", addr)
+	if err != nil {
+		return err
+	}
+	fmt.Println(0)
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		rate, err := arrival(c)
+		if err != nil {
+			return err
+		}
+		fmt.Println(rate)
+	}
+}
+
+// arrival reads to the end and returns the rate of what came later than yield.
+func arrival(c net.Conn) (float64, error) {
+	defer func() { _ = c.Close() }()
+	var began, last time.Time
+	sum, buf := 0, make([]byte, 1<<16)
+	for {
+		n, err := c.Read(buf)
+		now := time.Now()
+		if began.IsZero() {
+			began = now
+		}
+		if now.Sub(began) > yield && n > 0 {
+			sum += n
+			last = now
+		}
+		if errors.Is(err, io.EOF) {
+			return float64(sum) * 8 / last.Sub(began.Add(yield)).Seconds(), nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+func sendTo(addr, seconds string) error {
+	s, err := strconv.ParseFloat(seconds, 64)
+	if err != nil {
+		return err
+	}
+	c, err := net.Dial("tcp4", addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	buf := make([]byte, 1<<16)
+	for end := time.Now().Add(time.Duration(s * float64(time.Second))); time.Now().Before(end); {
+		if _, err := c.Write(buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fields(s string) []string { return strings.Fields(s) }
