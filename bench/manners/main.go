@@ -29,6 +29,7 @@ import (
 
 type options struct {
 	which   string
+	what    string
 	rtt     time.Duration
 	mbit    float64
 	peers   int
@@ -57,6 +58,7 @@ func main() {
 func bench(ctx context.Context) error {
 	var o options
 	flag.StringVar(&o.which, "case", "all", "busy, idle or all")
+	flag.StringVar(&o.what, "what", "all", "governed, plain or all")
 	flag.DurationVar(&o.rtt, "rtt", 0, "round trip of case idle (default: 20, 100 and 200 ms)")
 	flag.Float64Var(&o.mbit, "mbit", 10, "uplink in Mbit/s")
 	flag.IntVar(&o.peers, "peers", 16, "peers that want the file")
@@ -79,6 +81,9 @@ func bench(ctx context.Context) error {
 		}
 		for range o.runs {
 			for _, mode := range []string{governed, plain} {
+				if o.what != "all" && o.what != mode {
+					continue
+				}
 				if err := o.measure(ctx, c, mode, &r); err != nil {
 					return fmt.Errorf("%s, %v, %s: %w", c.name, c.rtt, mode, err)
 				}

@@ -79,10 +79,29 @@ func (g *Governor) links(now time.Duration, links []Link) {
 	}
 }
 
-// observe is the queue in front of the uplink, as far as it is known. Of links those
-// count that have lived through an empty queue, if there are any: one that began with
-// a full queue takes that for its base.
+// observe is the queue in front of the uplink, as far as it is known: by the reference,
+// unless that is late, or links have shown for long that its delay is not theirs.
 func (g *Governor) observe(now time.Duration) (o observation, ok bool) {
+	o, ok = g.median(now)
+	g.crowded = o.queue
+	r := &g.ref
+	switch {
+	case !r.known || now-r.came > fresh || ok && o.at-r.sent > late:
+		return o, ok
+	case !ok || r.queue.Seconds() < doubtBeyond*o.queue.Seconds()+drained.Seconds():
+		g.doubted = 0
+	case g.doubted == 0:
+		g.doubted = now
+	case now-g.doubted > doubtAfter:
+		return o, ok
+	}
+	return observation{r.sent, r.queue, r.trip - r.queue}, true
+}
+
+// median is the link with the median queue. Those count that have lived through an
+// empty queue, if there are any: one that began with a full queue takes that for its
+// base.
+func (g *Governor) median(now time.Duration) (o observation, ok bool) {
 	var old, all []observation
 	for _, p := range g.paths {
 		if now-p.seen > maxStep || p.rtt == 0 {
@@ -95,18 +114,14 @@ func (g *Governor) observe(now time.Duration) (o observation, ok bool) {
 			old = append(old, l)
 		}
 	}
-	known := g.ref.known && now-g.ref.came < fresh
-	if !known && len(old) == 0 {
+	if len(old) == 0 {
 		old = all
 	}
-	if len(old) > 0 {
-		slices.SortFunc(old, func(a, b observation) int { return int(a.queue - b.queue) })
-		o, ok = old[(len(old)-1)/2], true
+	if len(old) == 0 {
+		return o, false
 	}
-	if known && (!ok || g.ref.queue <= o.queue) {
-		o, ok = observation{g.ref.sent, g.ref.queue, g.ref.trip - g.ref.queue}, true
-	}
-	return o, ok
+	slices.SortFunc(old, func(a, b observation) int { return int(a.queue - b.queue) })
+	return old[(len(old)-1)/2], true
 }
 
 // losing reports whether at least half of the links lose more than they ordinarily do.

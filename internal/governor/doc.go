@@ -16,10 +16,11 @@
 //
 // Two kinds of signal tell the delay. A reference, an echo from a server that
 // says when the packet reached it, shows the way out alone: neither this machine's
-// downlink nor those of peers are in it. The round trips of links show more than
-// the uplink. A queue in front of all of them is in each, hence no longer than what
-// most of them show: the smaller of both counts, and delay that belongs to a far
-// bottleneck throttles nobody here.
+// downlink nor those of peers are in it, so delay that belongs to a far bottleneck
+// throttles nobody here. The round trips of links show more than the uplink, and are
+// smoothed; but a queue in front of all of them is in each. So most of them must show
+// what the reference does, else it is the reference that is far from us, and without
+// one the median counts.
 package governor
 
 import "time"
@@ -42,6 +43,13 @@ const (
 	minStep, maxStep = 50 * time.Millisecond, 200 * time.Millisecond
 	// fresh is how old a sample of delay may be.
 	fresh = 1500 * time.Millisecond
+	// late is by how much an echo may be older than what links show: what they show
+	// since it cannot disprove.
+	late = 300 * time.Millisecond
+	// The reference is doubted when its delay has been doubtBeyond times that of links
+	// for doubtAfter.
+	doubtBeyond = 2
+	doubtAfter  = 3 * time.Second
 	// pause is how long after an observation nothing can be reckoned from it.
 	pause = 2 * time.Second
 	// damping is by how many times the time to fill the target exceeds the time

@@ -28,6 +28,9 @@ type Governor struct {
 	delivered float64 // smoothed, bytes per second
 	resumeAt  float64 // rate after a slowdown
 
+	crowded time.Duration // the queue by the round trips of links
+	doubted time.Duration // from when on they contradict the reference; 0: they do not
+
 	sent    history
 	total   int64 // bytes
 	limited time.Duration
@@ -57,7 +60,7 @@ func (g *Governor) Yielding() bool { return g.phase != slowing && g.rate < resta
 
 // Restless reports whether the delay should be watched closely, by more echoes.
 func (g *Governor) Restless() bool {
-	return g.phase != steady || g.last.queue > time.Duration(startUntil*float64(Target))/2
+	return g.phase != steady || max(g.last.queue, g.crowded).Seconds() > emptyBelow*Target.Seconds()
 }
 
 // Sent counts n bytes that were handed to links.
@@ -127,7 +130,7 @@ func (g *Governor) least() float64 {
 }
 
 func (g *Governor) step(now time.Duration, o observation) {
-	feedback := o.rtt + max(o.at-g.last.at, minStep)
+	feedback := now - o.at + max(o.at-g.last.at, minStep)
 	q := o.queue.Seconds() / Target.Seconds()
 	limited := now-g.limited <= o.rtt+maxStep
 	gain := min(mostGain, Target.Seconds()/(damping*feedback.Seconds()))
