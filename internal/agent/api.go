@@ -21,6 +21,10 @@ type Config struct {
 	// UploadLimit and DownloadLimit are in bytes per second; 0 is no limit.
 	UploadLimit   int64
 	DownloadLimit int64
+	// UploadMonthly is the most bytes to upload in a calendar month (UTC); 0 is no
+	// limit. QuietHours are when less may be uploaded, or nothing.
+	UploadMonthly int64
+	QuietHours    []Hours
 	// Ungoverned uploads take what they can get of the uplink, as any program does;
 	// else they give way to whatever else uses it.
 	Ungoverned bool

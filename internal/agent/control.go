@@ -112,7 +112,7 @@ func (c *control) update(host, mapped []wire.Addr, nat wire.NAT) {
 	defer c.mu.Unlock()
 	c.reach = wire.Update{
 		Addrs: addrs[:min(len(addrs), wire.MaxAddrs)], NAT: nat,
-		Uploads: c.e.cfg.Upload, Uplink: c.p.node.Uplink(), Load: c.reach.Load,
+		Uploads: c.e.cfg.Upload && !c.p.node.Paused(), Uplink: c.p.node.Uplink(), Load: c.reach.Load,
 	}
 	c.s.Update(c.reach)
 }

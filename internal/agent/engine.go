@@ -173,13 +173,14 @@ func (e *Engine) newP2P() (*p2p, error) {
 	if err != nil {
 		return nil, err
 	}
-	pace := newPacer(!e.cfg.Ungoverned, e.cfg.UploadLimit)
+	pace := newPacer(!e.cfg.Ungoverned)
 	node := swarm.NewNode(e.ctx, swarm.Config{
 		Key: key, Connector: connector{endpoint}, Agent: e.cfg.Agent, Pacer: pace, Down: e.down,
 		Uplink: float64(e.cfg.UploadLimit), Uploaded: e.ledger.Uploaded, Logger: e.log,
 	})
 	e.group.Go(node.Run)
 	e.group.Go(func() error { pace.run(e.ctx, node, e.echoes); return nil })
+	e.group.Go(func() error { e.allow(e.ctx, node, pace); return nil })
 	return &p2p{key: key, installation: installation, endpoint: endpoint, node: node}, nil
 }
 

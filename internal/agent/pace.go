@@ -33,21 +33,37 @@ type pacer struct {
 	governor *governor.Governor // nil: not asked
 	governed *governor.Bucket
 	limit    *governor.Bucket // nil: none
+	left     int64            // bytes that may be sent yet
 	used     time.Time        // last time that something was sent
 }
 
-// newPacer has uploads governed unless told otherwise, and limited to a rate in bytes
-// per second; 0 is no limit.
-func newPacer(governed bool, limit int64) *pacer {
+// newPacer has uploads governed unless told otherwise. Nothing may be sent until
+// [pacer.allow] has said so.
+func newPacer(governed bool) *pacer {
 	p := &pacer{start: time.Now(), wake: make(chan struct{}, 1)}
 	if governed {
 		p.governor = governor.New()
 		p.governed = governor.NewBucket(p.governor.Rate())
 	}
-	if limit > 0 {
-		p.limit = governor.NewBucket(float64(limit))
-	}
 	return p
+}
+
+// allow sets what the user's settings allow from now on.
+func (p *pacer) allow(a allowance) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = a.left
+	if a.why != "" {
+		p.left = 0
+	}
+	switch {
+	case a.rate == 0:
+		p.limit = nil
+	case p.limit == nil:
+		p.limit = governor.NewBucket(float64(a.rate))
+	default:
+		p.limit.SetRate(p.now(), float64(a.rate))
+	}
 }
 
 func (p *pacer) now() time.Duration { return time.Since(p.start) }
@@ -64,6 +80,9 @@ func (p *pacer) Take(n int, local bool) (int, time.Duration) {
 	if p.governor != nil && !local {
 		buckets = append(buckets, p.governed)
 	}
+	if p.left <= 0 {
+		return 0, allowEvery
+	}
 	var wait time.Duration
 	for _, b := range buckets {
 		wait = max(wait, b.Wait(now))
@@ -78,6 +97,7 @@ func (p *pacer) Take(n int, local bool) (int, time.Duration) {
 	if wait > 0 {
 		return 0, wait
 	}
+	p.left -= int64(n)
 	line := int(float64(n) * (1 + overhead))
 	for _, b := range buckets {
 		b.Take(now, line)

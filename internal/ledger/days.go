@@ -40,8 +40,8 @@ func (l *Ledger) Uploaded(_ manifest.ObjectID, n int) { l.count(Day{Uploaded: in
 // count adds to today, and writes when it is time: the caller who comes by then
 // pays for it, the others do not wait.
 func (l *Ledger) count(d Day) {
-	today := time.Now().UTC().Format(time.DateOnly)
 	l.mu.Lock()
+	today := l.clock.now().Format(time.DateOnly)
 	l.unsaid[today] = l.unsaid[today].plus(d)
 	due := time.Since(l.saved) > saveEvery
 	if due {
@@ -65,6 +65,21 @@ func (l *Ledger) Days() map[string]Day {
 	defer l.mu.Unlock()
 	add(days, l.unsaid)
 	return days
+}
+
+// Month is what was shared since this month began, in UTC. Days that are still to come
+// count: the clock was wrong then.
+func (l *Ledger) Month() Day {
+	l.mu.Lock()
+	first := l.clock.now().Format("2006-01") + "-01"
+	l.mu.Unlock()
+	var sum Day
+	for date, d := range l.Days() {
+		if date >= first {
+			sum = sum.plus(d)
+		}
+	}
+	return sum
 }
 
 func add(to, days map[string]Day) {
@@ -94,6 +109,12 @@ func (l *Ledger) save() error {
 	b, err := json.MarshalIndent(days, "", "\t")
 	if err == nil {
 		err = replace(l.sharedPath(), append(b, '\n'))
+	}
+	if err == nil {
+		l.mu.Lock()
+		err = l.clock.save()
+		l.mu.Unlock()
+		unsaid = nil // they are written
 	}
 	if err != nil {
 		l.mu.Lock()

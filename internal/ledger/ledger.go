@@ -36,6 +36,7 @@ type Ledger struct {
 	mu     sync.Mutex
 	unsaid map[string]Day // counted since the file was written
 	saved  time.Time
+	clock  *clock
 	saving sync.Mutex // over the file of counters
 }
 
@@ -44,7 +45,7 @@ func Open(dir string, log *slog.Logger) (*Ledger, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	l := &Ledger{dir: dir, log: log, unsaid: map[string]Day{}, saved: time.Now()}
+	l := &Ledger{dir: dir, log: log, unsaid: map[string]Day{}, saved: time.Now(), clock: newClock(dir)}
 	if err := os.MkdirAll(l.reportsDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}

@@ -277,6 +277,79 @@ func TestDaysAreBounded(t *testing.T) {
 	}
 }
 
+// What a month allows is neither freed nor counted twice by restarts and clocks that
+// are set.
+func TestMonthSurvivesClocks(t *testing.T) {
+	dir := t.TempDir()
+	wall, passed := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC), time.Hour
+	boot := "first"
+	restart := func() *Ledger {
+		l := open(t, dir)
+		l.clock.wall, l.clock.passed, l.clock.boot = func() time.Time { return wall }, func() time.Duration { return passed }, boot
+		l.clock.load()
+		return l
+	}
+	var l *Ledger
+	share := func(want int64) {
+		t.Helper()
+		l.Uploaded(object, 100)
+		if got := l.Month().Uploaded; got != want {
+			t.Fatalf("at %v: %d bytes in this month, want %d", wall, got, want)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	elapse := func(d time.Duration) { wall, passed = wall.Add(d), passed+d }
+	l = restart()
+	share(100)
+	elapse(48 * time.Hour)
+	l = restart()
+	share(200)
+	wall = wall.AddDate(0, 1, 0) // the clock is set to the next month
+	share(300)
+	l = restart()
+	share(400)
+	wall = wall.AddDate(0, -3, 0) // and to an earlier one
+	share(500)
+	l = restart()
+	share(600)
+	wall = wall.AddDate(0, 2, 0) // and right again
+	share(700)
+	boot, passed = "second", time.Minute // after a start with a clock that is far ahead
+	wall = wall.AddDate(0, 2, 0)
+	l = restart()
+	share(100)
+	boot, wall = "third", wall.AddDate(0, -2, 0)
+	l = restart()
+	share(900) // what was given under the false date counts
+	elapse(10 * 24 * time.Hour)
+	share(200) // in December: 100 of them were dated January
+	elapse(40 * 24 * time.Hour)
+	share(200) // in January, the same
+	elapse(40 * 24 * time.Hour)
+	share(100)
+}
+
+// A clock that stays set is believed after a day.
+func TestClockThatStaysSet(t *testing.T) {
+	l := open(t, t.TempDir())
+	wall, passed := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Minute
+	l.clock.wall, l.clock.passed, l.clock.boot = func() time.Time { return wall }, func() time.Duration { return passed }, "x"
+	l.clock.load()
+	wall = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	for range 26 {
+		if l.clock.now().Year() == 2026 {
+			t.Fatalf("believed after %v", passed)
+		}
+		wall, passed = wall.Add(55*time.Minute), passed+55*time.Minute
+	}
+	wall, passed = wall.Add(time.Hour), passed+time.Hour
+	if got := l.clock.now(); !got.Equal(wall) {
+		t.Errorf("%v, the clock says %v", got, wall)
+	}
+}
+
 func TestBadCountersArePutAside(t *testing.T) {
 	for name, text := range map[string]string{"garbage": "garbage", "null": "null", "huge": strings.Repeat(" ", maxShared+1)} {
 		t.Run(name, func(t *testing.T) {

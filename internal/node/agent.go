@@ -13,10 +13,18 @@ import (
 // EngineConfig is the client's configuration for its engine.
 func EngineConfig(s config.Sharing, env Env) agent.Config {
 	return agent.Config{
-		Data: s.Data, Upload: s.Uploads(), UploadLimit: int64(s.UploadLimit), DownloadLimit: int64(s.LimitRate),
+		Data: s.Data, Upload: s.Uploads(), UploadMonthly: int64(s.UploadMonthly), QuietHours: hours(s.QuietHours), UploadLimit: int64(s.UploadLimit), DownloadLimit: int64(s.LimitRate),
 		Ungoverned: s.Governor == "off", Patience: s.Patience, NoP2P: s.NoP2P, ListenTCP: s.LinkTCP, ListenUDP: s.LinkUDP, CAFile: s.CA,
 		Agent: env.Version, Logger: env.Logger,
 	}
+}
+
+func hours(all []config.Hours) []agent.Hours {
+	out := make([]agent.Hours, len(all))
+	for i, h := range all {
+		out[i] = agent.Hours{From: h.From, To: h.To, Rate: int64(h.Rate)}
+	}
+	return out
 }
 
 // Agent runs the long-running client with its local API.

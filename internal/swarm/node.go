@@ -62,6 +62,7 @@ type Node struct {
 	uplink  atomic.Uint32 // as peers are told
 	used    usage
 	made    atomic.Int64 // links, ever
+	paused  atomic.Bool
 
 	group *errgroup.Group
 	ctx   context.Context
@@ -211,6 +212,21 @@ func (n *Node) Links() int {
 	defer n.mu.Unlock()
 	return len(n.links)
 }
+
+// Pause has requests of peers refused from now on, those that wait as well, or served
+// again. It reports whether that is a change.
+func (n *Node) Pause(paused bool) bool {
+	changed := n.paused.Swap(paused) != paused
+	if paused {
+		for _, l := range n.allLinks() {
+			l.refuseAll()
+		}
+	}
+	return changed
+}
+
+// Paused reports whether requests are refused.
+func (n *Node) Paused() bool { return n.paused.Load() }
 
 // Path is a link over which something was sent.
 type Path struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
@@ -260,7 +261,7 @@ func (l *link) onRequest(f *wire.Request) error {
 	defer l.mu.Unlock()
 	p := l.peers[f.Channel]
 	switch {
-	case p == nil || !p.swarm.m.Uploads || time.Now().After(p.expires.Add(grantGrace)):
+	case p == nil || !p.swarm.m.Uploads || l.node.Paused() || time.Now().After(p.expires.Add(grantGrace)):
 		l.send(&wire.Reject{ID: f.ID, Reason: wire.RejectDenied, Retry: 5000})
 	case int(f.Piece) >= p.swarm.m.Manifest.NumPieces() ||
 		int64(f.Begin)+int64(f.Length) > p.swarm.m.Manifest.PieceLen(int(f.Piece)):
@@ -307,6 +308,25 @@ func (l *link) refusedOne(now time.Time, retry time.Duration) {
 		l.busyUntil = until
 	}
 	l.refused++
+}
+
+// refuseAll refuses what waits to be served, but for a request whose turn it is unless
+// the pacer holds that up: the writer may be sending it.
+func (l *link) refuseAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	u := l.node.uploads
+	u.do(func(a *upload.Allocator, now time.Duration) {
+		turn, ok := l.asks.Turn()
+		ok = ok && !slices.Contains(u.held, l)
+		a.Drop(now, &l.asks, func(q *upload.Request) bool {
+			if ok && q.ID == turn.ID {
+				return false
+			}
+			l.send(&wire.Reject{ID: q.ID, Reason: wire.RejectDenied, Retry: 5000})
+			return true
+		})
+	})
 }
 
 func (l *link) onCancel(f *wire.Cancel) {
