@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tandem-cdn/tandem/bench/internal/rig"
@@ -49,10 +50,12 @@ const (
 )
 
 func main() {
-	if len(os.Args) > 1 && run(os.Args[1:]) {
-		return
-	}
-	rig.Main(bench)
+	rig.Main(func(ctx context.Context) error {
+		if part, err := run(ctx, os.Args[1:]); part {
+			return err
+		}
+		return bench(ctx)
+	})
 }
 
 func bench(ctx context.Context) error {
@@ -123,21 +126,21 @@ func (o options) cases() []situation {
 
 // site is where a case takes place.
 type site struct {
-	o          options
-	dir        string
-	edge, far  *lab.Host // far is where the foreground goes
-	home       *lab.Host
-	peers      []*lab.Host
-	file, url  string
-	foreground float64 // alone, bit per second
+	o         options
+	lab       *lab.Lab
+	dir       string
+	edge, far *lab.Host // far is where the foreground goes
+	home      *lab.Host
+	peers     []*lab.Host
+	file, url string
 }
 
 func (o options) measure(ctx context.Context, c situation, mode string, r *result) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	return rig.InLab(ctx, func(ctx context.Context, l *lab.Lab, dir string) error {
-		s := &site{o: o, dir: dir}
-		if err := s.build(ctx, l, c); err != nil {
+		s := &site{o: o, lab: l, dir: dir}
+		if err := s.build(ctx, c); err != nil {
 			return err
 		}
 		cc, err := s.home.CongestionControl(ctx)
@@ -155,7 +158,8 @@ func (o options) measure(ctx context.Context, c situation, mode string, r *resul
 	})
 }
 
-func (s *site) build(ctx context.Context, l *lab.Lab, c situation) error {
+func (s *site) build(ctx context.Context, c situation) error {
+	l := s.lab
 	www := filepath.Join(s.dir, "www")
 	s.file = filepath.Join(www, "file.bin")
 	if err := os.MkdirAll(www, 0o755); err != nil {
@@ -173,7 +177,7 @@ func (s *site) build(ctx context.Context, l *lab.Lab, c situation) error {
 	}
 	s.url = "http://" + s.edge.IP.String() + "/file.bin"
 	s.home, err = l.Client(ctx, lab.Link{
-		Up: lab.Rate(s.o.mbit * float64(lab.Mbit)), Down: 100 * lab.Mbit, Delay: c.rtt / 2, Loss: c.loss, Buffer: s.o.buffer,
+		Up: lab.Rate(s.o.mbit * float64(lab.Mbit)), Down: 100 * lab.Mbit, Delay: c.rtt / 2, Buffer: s.o.buffer,
 	}, lab.Cone)
 	if err != nil {
 		return err
@@ -185,14 +189,17 @@ func (s *site) build(ctx context.Context, l *lab.Lab, c situation) error {
 }
 
 // share has the client at home get the file and give it to the peers from then on.
-func (s *site) share(ctx context.Context, mode string) error {
+func (s *site) share(ctx context.Context, c situation, mode string) error {
 	flags := []string{"--governor", map[string]string{governed: "on", plain: "off"}[mode]}
-	d, err := rig.Get(ctx, s.home, s.o.binary, s.url, filepath.Join(s.dir, "home"), append(flags, fields(s.o.flags)...)...)
+	d, err := rig.Get(ctx, s.home, s.o.binary, s.url, filepath.Join(s.dir, "home"), append(flags, strings.Fields(s.o.flags)...)...)
 	if err != nil {
 		return err
 	}
 	_, _, _, err = rig.Crowd(ctx, []*rig.Download{d})
 	if err != nil {
+		return err
+	}
+	if err := s.lab.Lose(ctx, s.home, c.loss); err != nil {
 		return err
 	}
 	if err := s.edge.Throttle(ctx, lab.Mbit); err != nil { // the file is to come from home

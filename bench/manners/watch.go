@@ -12,7 +12,6 @@ import (
 	"os"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -68,7 +67,7 @@ func (s *site) watch(ctx context.Context, c situation, mode string) (f figures, 
 			return f, err
 		}
 	}
-	if err := s.share(ctx, mode); err != nil {
+	if err := s.share(ctx, c, mode); err != nil {
 		return f, err
 	}
 	if err := rig.Sleep(ctx, warm); err != nil {
@@ -169,25 +168,19 @@ func (s *site) send(ctx context.Context, sink *json.Decoder) (float64, error) {
 }
 
 // run plays a part on a host and says whether the arguments asked for one.
-func run(args []string) bool {
-	var err error
+func run(ctx context.Context, args []string) (part bool, err error) {
 	switch {
-	case args[0] == "sink" && len(args) == 2:
-		err = takeIn(args[1])
-	case args[0] == "send" && len(args) == 3:
-		err = sendTo(args[1], args[2])
-	default:
-		return false
+	case len(args) == 2 && args[0] == "sink":
+		return true, takeIn(ctx, args[1])
+	case len(args) == 3 && args[0] == "send":
+		return true, sendTo(ctx, args[1], args[2])
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
-	}
-	return true
+	return false, nil
 }
 
-func takeIn(addr string) error {
-	l, err := net.Listen("tcp4", addr)
+func takeIn(ctx context.Context, addr string) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp4", addr)
 	if err != nil {
 		return err
 	}
@@ -229,12 +222,13 @@ func arrival(c net.Conn) (float64, error) {
 	}
 }
 
-func sendTo(addr, seconds string) error {
+func sendTo(ctx context.Context, addr, seconds string) error {
 	s, err := strconv.ParseFloat(seconds, 64)
 	if err != nil {
 		return err
 	}
-	c, err := net.Dial("tcp4", addr)
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp4", addr)
 	if err != nil {
 		return err
 	}
@@ -247,5 +241,3 @@ func sendTo(addr, seconds string) error {
 	}
 	return nil
 }
-
-func fields(s string) []string { return strings.Fields(s) }

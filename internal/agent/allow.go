@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/ledger"
 	"github.com/tandem-cdn/tandem/internal/swarm"
 )
 
@@ -89,10 +90,9 @@ func (e *Engine) Paused() string {
 	return e.cfg.allowed(time.Now(), e.ledger.Month().Uploaded).why
 }
 
-// Shared is what the ledger has of this month.
-func (e *Engine) Shared() (uploaded, fromPeers, fromEdge int64) {
-	m := e.ledger.Month()
-	return m.Uploaded, m.FromPeers, m.FromEdge
+// Shared is what the ledger has: of this month, and by UTC date.
+func (e *Engine) Shared() (month ledger.Day, days map[string]ledger.Day) {
+	return e.ledger.Month(), e.ledger.Days()
 }
 
 // pause has control name this client to peers as one that uploads, or not.

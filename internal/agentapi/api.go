@@ -8,6 +8,7 @@ import (
 
 	"github.com/tandem-cdn/tandem/internal/agent"
 	"github.com/tandem-cdn/tandem/internal/fetch"
+	"github.com/tandem-cdn/tandem/internal/ledger"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
@@ -75,6 +76,13 @@ type Status struct {
 	// Limits in bytes per second, 0 for none.
 	UploadLimit   int64 `json:"upload_limit"`
 	DownloadLimit int64 `json:"limit_rate"`
+	// UploadMonthly is the most to upload in a month, in bytes, 0 for no limit; Paused
+	// is why nothing is uploaded for the moment.
+	UploadMonthly int64  `json:"upload_monthly"`
+	Paused        string `json:"paused,omitempty"`
+	// Month is what was shared since the month began, Days the same by UTC date.
+	Month ledger.Day            `json:"month"`
+	Days  map[string]ledger.Day `json:"days"`
 	// Uploaded counts the bytes given to peers since the start.
 	Uploaded  int64      `json:"uploaded"`
 	Downloads []Transfer `json:"downloads"`

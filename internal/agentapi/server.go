@@ -187,6 +187,10 @@ func (s *Server) refuse(r *http.Request) (status int, why string) {
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	st := s.cfg.Info
 	st.PID = os.Getpid()
+	st.Month, st.Days = s.cfg.Engine.Shared()
+	if st.Upload {
+		st.Paused = s.cfg.Engine.Paused()
+	}
 	st.Downloads, st.Seeds = s.transfer.list()
 	for _, t := range st.Seeds {
 		st.Uploaded += t.Uploaded

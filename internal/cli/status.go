@@ -43,10 +43,19 @@ func (c *statusCmd) Run(p *process) error {
 func printStatus(w io.Writer, st agentapi.Status, now time.Time) {
 	fmt.Fprintf(w, "%s, process %d, for %s\n", st.Version, st.PID, formatETA(int64(now.Sub(st.Since).Seconds())))
 	sharing := "sharing is off"
-	if st.Upload {
+	switch {
+	case st.Upload && st.Paused != "":
+		sharing = "sharing is paused: " + printable(st.Paused)
+	case st.Upload:
 		sharing = "sharing, " + limit(st.UploadLimit)
 	}
 	fmt.Fprintf(w, "%s; receiving %s; sent %s since the start\n", sharing, limit(st.DownloadLimit), formatSize(st.Uploaded))
+	most := ""
+	if st.UploadMonthly > 0 {
+		most = " of " + formatSize(st.UploadMonthly)
+	}
+	fmt.Fprintf(w, "this month: sent %s%s, received %s from peers and %s from edges\n",
+		formatSize(st.Month.Uploaded), most, formatSize(st.Month.FromPeers), formatSize(st.Month.FromEdge))
 	for _, t := range st.Downloads {
 		percent := "  ?%"
 		if t.Size > 0 {

@@ -86,7 +86,7 @@ func (g *Governor) observe(now time.Duration) (o observation, ok bool) {
 	g.crowded = o.queue
 	r := &g.ref
 	switch {
-	case !r.known || now-r.came > fresh || ok && o.at-r.sent > late:
+	case !r.known || now-r.came > fresh || ok && o.at-r.sent > late+r.trip:
 		return o, ok
 	case !ok || r.queue.Seconds() < doubtBeyond*o.queue.Seconds()+drained.Seconds():
 		g.doubted = 0

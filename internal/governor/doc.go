@@ -43,8 +43,8 @@ const (
 	minStep, maxStep = 50 * time.Millisecond, 200 * time.Millisecond
 	// fresh is how old a sample of delay may be.
 	fresh = 1500 * time.Millisecond
-	// late is by how much an echo may be older than what links show: what they show
-	// since it cannot disprove.
+	// late is by how much, beside its own round trip, an echo may be older than what
+	// links show: what they show since it cannot disprove.
 	late = 300 * time.Millisecond
 	// The reference is doubted when its delay has been doubtBeyond times that of links
 	// for doubtAfter.

@@ -41,6 +41,7 @@ func Agent(ctx context.Context, c config.Agent, env Env) (err error) {
 		Info: agentapi.Status{
 			Version: env.Version, Since: time.Now(), Upload: c.Uploads(),
 			UploadLimit: int64(c.UploadLimit), DownloadLimit: int64(c.LimitRate),
+			UploadMonthly: int64(c.UploadMonthly),
 		},
 	})
 	if err != nil {

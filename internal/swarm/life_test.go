@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -278,5 +279,55 @@ func TestUploadLimitHoldsUpPiecesOnly(t *testing.T) {
 			t.Errorf("sent %d bytes in ten seconds, the limit allows %d", pieces, most)
 		}
 		conn.Cut()
+	})
+}
+
+// A node that pauses refuses what waits and what comes, and serves again later.
+func TestPause(t *testing.T) {
+	run(t, func(t *testing.T, ctx context.Context) {
+		b := newBed(t, 1<<20, 0)
+		seed := b.node(ctx, "seed", true)
+		seed.uploads.pacer = &fixed{bucket: governor.NewBucket(8 << 10), start: time.Now()}
+		b.join(seed, nil)
+		conn, _ := raw(t, b, seed, "leech")
+		defer conn.Close()
+		var rejected, pieces atomic.Int64
+		go func() {
+			for {
+				f, err := readFrame(conn)
+				switch f := f.(type) {
+				case *wire.Piece:
+					pieces.Add(int64(len(f.Data)))
+				case *wire.Reject:
+					rejected.Add(1)
+				}
+				if err != nil {
+					return
+				}
+			}
+		}()
+		ask := func(from, to uint32) {
+			for i := from; i < to; i++ {
+				_, _ = conn.Write((&wire.Request{Channel: 9, ID: i + 1, Piece: i, Length: 65536}).Append(nil))
+			}
+		}
+		ask(0, 4)
+		<-time.After(time.Second)
+		if !seed.Pause(true) || seed.Pause(true) {
+			t.Error("a change is not told from none")
+		}
+		ask(4, 8)
+		<-time.After(time.Second)
+		before := pieces.Load()
+		<-time.After(20 * time.Second)
+		if rejected.Load() != 8 || pieces.Load() != before {
+			t.Errorf("%d of 8 requests refused, %d bytes sent while paused", rejected.Load(), pieces.Load()-before)
+		}
+		seed.Pause(false)
+		ask(8, 9)
+		<-time.After(20 * time.Second)
+		if pieces.Load() < before+65536 {
+			t.Error("nothing is served any more")
+		}
 	})
 }

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -42,6 +43,7 @@ type Lab struct {
 	clients int
 	ports   int // ports of the core in use
 	delayer *delayer
+	portOf  map[netip.Addr]string // of the core, by public address
 }
 
 // closeWithin bounds the cleaning up of a lab.
@@ -95,7 +97,7 @@ func New(ctx context.Context) (*Lab, error) {
 	if err := sweep(ctx); err != nil {
 		return nil, err
 	}
-	l := &Lab{prefix: fmt.Sprintf("%s%d-%04x-", family, os.Getpid(), rand.IntN(1<<16))}
+	l := &Lab{portOf: map[netip.Addr]string{}, prefix: fmt.Sprintf("%s%d-%04x-", family, os.Getpid(), rand.IntN(1<<16))}
 	if err := l.addCore(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}

@@ -35,6 +35,7 @@ func (l *Lab) plug(ctx context.Context, ns string, addr netip.Addr, link Link) e
 	l.mu.Lock()
 	l.ports++
 	port := "p" + strconv.Itoa(l.ports)
+	l.portOf[addr] = port
 	l.mu.Unlock()
 	core, gateway := l.coreNS(), address(0, 1)
 	err := runAll(ctx,
@@ -96,6 +97,18 @@ func lose(ctx context.Context, ns, dev string, share float64) error {
 		in(ns, "nft", fmt.Sprintf("add chain netdev loss %s { type filter hook ingress device %s priority 0; }", dev, dev)),
 		in(ns, "nft", fmt.Sprintf("add rule netdev loss %s numgen random mod %d < %d drop", dev, grain, int(share*grain))),
 	)
+}
+
+// Lose makes the link of a host, which has lost nothing so far, lose a share of packets
+// in each direction from now on.
+func (l *Lab) Lose(ctx context.Context, h *Host, share float64) error {
+	l.mu.Lock()
+	port := l.portOf[h.Public]
+	l.mu.Unlock()
+	if err := lose(ctx, h.wanNS, uplink, share); err != nil {
+		return err
+	}
+	return lose(ctx, l.coreNS(), port, share)
 }
 
 // Throttle changes what the host sends at most from now on.
