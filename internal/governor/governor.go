@@ -156,7 +156,13 @@ func (g *Governor) step(now time.Duration, o observation) {
 		g.settle(now)
 	default:
 		if limited || g.rate < g.delivered {
-			g.rate = g.delivered*(1+gain*(1-q)) + addShare*g.least()
+			rate := g.delivered*(1+gain*(1-q)) + addShare*g.least()
+			if q < emptyBelow {
+				// What is lost on the way makes links slow and fast by turns: a
+				// queue that is empty is no reason to send less.
+				rate = max(rate, g.rate)
+			}
+			g.rate = rate
 		}
 		g.settle(now)
 		if limited && q < emptyBelow && g.rate < restartBelow*g.capacity() {
