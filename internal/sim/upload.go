@@ -227,6 +227,7 @@ func (w *world) send(s *shard) {
 	clear(w.downSpare[s.first:s.end]) // used up by now
 	for _, sd := range s.senders {
 		h := &w.hosts[sd.host]
+		h.out.alloc.Full(w.now, !math.IsInf(w.upLevel[sd.host], 1))
 		spare := 0.0
 		for i := sd.from; i < sd.to; i++ {
 			spare += w.sendOn(s, &s.flows[i], h, w.upLevel[sd.host])

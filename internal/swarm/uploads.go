@@ -19,8 +19,12 @@ type Pacer interface {
 	Rate() float64
 }
 
-// leastWait is how long those who were held back wait at least.
-const leastWait = time.Millisecond
+const (
+	// leastWait is how long those who were held back wait at least.
+	leastWait = time.Millisecond
+	// fullEvery is how often the allocator is told whether the uplink is full.
+	fullEvery = 100 * time.Millisecond
+)
 
 // uploads shares the uplink among the links of a node: it runs an
 // [upload.Allocator] on the clock, and wakes the links that get a turn. Its mutex
@@ -35,6 +39,8 @@ type uploads struct {
 	pacer Pacer       // nil: nothing is held back
 	held  []*link     // have a turn and wait for the pacer, in order
 	free  *time.Timer // when the first of them may ask again; nil: none waits
+	full  bool        // somebody had to wait since the allocator was told
+	told  time.Duration
 }
 
 func newUploads(p Pacer, rate float64) *uploads {
@@ -48,6 +54,10 @@ func (u *uploads) do(f func(a *upload.Allocator, now time.Duration)) {
 	now := time.Since(u.start)
 	if u.pacer != nil {
 		u.alloc.Bound(u.pacer.Rate())
+		if now-u.told >= fullEvery {
+			u.alloc.Full(now, u.full)
+			u.full, u.told = false, now
+		}
 	}
 	f(u.alloc, now)
 	for r := u.alloc.Next(now); r != nil; r = u.alloc.Next(now) {
@@ -89,6 +99,7 @@ func (u *uploads) turn(l *link) (q upload.Request, n int) {
 	}
 	n, wait := u.pacer.Take(n, l.local)
 	if n == 0 {
+		u.full = true
 		u.hold(l, max(wait, leastWait))
 	}
 	return q, n

@@ -12,13 +12,14 @@ import (
 type Allocator struct {
 	cfg     Config
 	meter   meter
-	climb   climb
-	bound   float64      // on the uplink, bytes per second; 0 is none
-	length  int64        // of the last request, bytes
-	waiting []*Requester // have something queued and no turn
-	sending []*Requester // have a turn
-	refused []*Requester // are to come back
-	hurry   float64      // what urgent requests may have before others as of hurryAt, bytes
+	more    int           // turns beside those that the rate asks for
+	moreAt  time.Duration // that may change
+	bound   float64       // on the uplink, bytes per second; 0 is none
+	length  int64         // of the last request, bytes
+	waiting []*Requester  // have something queued and no turn
+	sending []*Requester  // have a turn
+	refused []*Requester  // are to come back
+	hurry   float64       // what urgent requests may have before others as of hurryAt, bytes
 	hurryAt time.Duration
 	queued  int64 // bytes
 	// favoured was hardly served and goes first during period.
@@ -184,9 +185,7 @@ func (r *Requester) Turn() (q Request, ok bool) {
 // When it does not, the request is done, or has been cancelled meanwhile, or it
 // goes on in another turn.
 func (a *Allocator) Sent(now time.Duration, r *Requester, id uint32, n int) bool {
-	if got, busy := a.meter.add(now, int64(n), len(a.waiting) > 0); busy {
-		a.climb.window(now, got, a.meter.best, a.slots())
-	}
+	a.meter.add(now, int64(n), len(a.waiting) > 0)
 	r.sent += int64(n)
 	r.recent = r.served(now) + int64(n)
 	if !r.sending || r.queue[0].ID != id {
@@ -308,11 +307,8 @@ func (a *Allocator) slots() int {
 	if !sure {
 		return unknownSlots
 	}
-	if a.cfg.Rate == 0 && a.bound == 0 {
-		rate = max(rate, a.meter.best)
-	}
 	n := max(rate/slotRate, min(rate*turnsTime.Seconds()/float64(max(a.length, 1)), maxSlots))
-	return min(min(max(int(n), minSlots), maxSlots)+a.climb.more, mostSlots)
+	return min(min(max(int(n), minSlots), maxSlots)+a.more, mostSlots)
 }
 
 // slotTime is how long a turn of n bytes counts.

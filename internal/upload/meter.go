@@ -12,8 +12,6 @@ const (
 	// learn is how fast the measure falls when less was delivered although
 	// somebody always waited.
 	learn = 0.125
-	// forget is how fast the best falls, which tells whether an uplink is full.
-	forget = 0.02
 	// steady is how little two windows differ when the uplink is what limits both.
 	steady = 0.1
 )
@@ -24,7 +22,6 @@ const (
 type meter struct {
 	total int64 // bytes, ever
 	rate  float64
-	best  float64 // delivered in a window, of the last minutes
 	floor float64 // delivered in windows cut short
 	sure  bool    // the uplink was the limit at least once
 	from  time.Duration
@@ -57,17 +54,16 @@ func (m *meter) least() float64 {
 
 func (m *meter) restart(now time.Duration) { m.from, m.bytes, m.slack = now, 0, false }
 
-// add records n bytes delivered; more says whether others wait. busy is that they
-// did all through a window that ends now, which delivered got bytes per second.
-func (m *meter) add(now time.Duration, n int64, more bool) (got float64, busy bool) {
+// add records n bytes delivered; more says whether others wait.
+func (m *meter) add(now time.Duration, n int64, more bool) {
 	m.total += n
 	m.bytes += n
 	m.slack = m.slack || !more
 	span := now - m.from
 	if span < m.window() {
-		return 0, false
+		return
 	}
-	got = float64(m.bytes) / span.Seconds()
+	got := float64(m.bytes) / span.Seconds()
 	if !m.slack {
 		m.floor = 0
 	}
@@ -78,10 +74,5 @@ func (m *meter) add(now time.Duration, n int64, more bool) (got float64, busy bo
 	case !m.slack:
 		m.rate += learn * (got - m.rate)
 	}
-	if m.best = max(got, m.best); !m.slack {
-		m.best += forget * (got - m.best)
-	}
-	busy = !m.slack
 	m.restart(now)
-	return got, busy
 }
