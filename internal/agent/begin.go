@@ -209,11 +209,10 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 		}
 		d.awaitReader(ctx, plain)
 		reading.Store(true)
-		buf := mem.next()
-		n, err := b.Read(buf)
+		part, err := mem.read(b)
 		reading.Store(false)
-		if n > 0 {
-			if _, werr := plain.Append(buf[:n]); werr != nil {
+		if len(part) > 0 {
+			if _, werr := plain.Append(part); werr != nil {
 				b.end()
 				return werr
 			}

@@ -77,10 +77,9 @@ func (d *Download) rest(ctx context.Context, src *source, plain *store.Plain) er
 	mem := d.newIntake()
 	for {
 		d.awaitReader(ctx, plain)
-		buf := mem.next()
-		n, err := body.Read(buf)
-		if n > 0 {
-			if _, werr := plain.Append(buf[:n]); werr != nil {
+		b, err := mem.read(body)
+		if len(b) > 0 {
+			if _, werr := plain.Append(b); werr != nil {
 				return werr
 			}
 			d.notify()
@@ -108,10 +107,16 @@ func (d *Download) newIntake() intake {
 	return intake{make([]byte, size), make([]byte, size)}
 }
 
-// next is the half whose turn it is.
-func (m *intake) next() []byte {
-	m[0], m[1] = m[1], m[0]
-	return m[0]
+// read reads into the half that is free. What it returns is overwritten after the next
+// call that brings something: one that brings nothing, as reads may, leaves the halves as
+// they are, for the other may still be hashed.
+func (m *intake) read(r io.Reader) ([]byte, error) {
+	n, err := r.Read(m[0])
+	b := m[0][:n]
+	if n > 0 {
+		m[0], m[1] = m[1], m[0]
+	}
+	return b, err
 }
 
 // awaitReader leaves an ordinary response alone while it is far ahead of the
