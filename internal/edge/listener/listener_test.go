@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -383,6 +384,53 @@ func TestSlowClient(t *testing.T) {
 	if got != size {
 		t.Errorf("%d bytes of %d", got, size)
 	}
+}
+
+// What is read from no file cannot be read again: a client that is too slow for it is
+// cut off, but never gets bytes that do not follow one another.
+func TestSlowClientOfStream(t *testing.T) {
+	const size = 2 * stallRun
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(size))
+		_, _ = io.CopyN(w, &counting{}, size) // it may be cut
+	})
+	s, _ := run(t, Config{Handler: handler, stall: 200 * time.Millisecond})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt := &http.Transport{}
+	defer rt.CloseIdleConnections()
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	tick := time.NewTicker(40 * time.Millisecond)
+	defer tick.Stop()
+	got, want := make([]byte, 1<<20), make([]byte, 1<<20)
+	follow := &counting{}
+	for range tick.C {
+		n, err := io.ReadFull(resp.Body, got)
+		_, _ = io.ReadFull(follow, want[:n])
+		if !bytes.Equal(got[:n], want[:n]) {
+			t.Fatalf("other bytes within the %d before byte %d", n, follow.n)
+		}
+		if err != nil {
+			break
+		}
+	}
+}
+
+// counting is a stream without an end, each of whose words is its number.
+type counting struct{ n int64 }
+
+func (c *counting) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte((c.n >> 3) >> (8 * (c.n & 7)))
+		c.n++
+	}
+	return len(p), nil
 }
 
 func TestReadFromKeepsSource(t *testing.T) {

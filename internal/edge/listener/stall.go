@@ -13,7 +13,7 @@ const (
 	// slower has gone away, or holds connections to do harm.
 	stallTimeout = 2 * time.Minute
 	stallChunk   = 256 << 10 // bytes
-	// stallRun is what the kernel is given to send at once. Short runs cost a third
+	// stallRun is what the kernel is given of a file to send at once. Short runs cost a third
 	// of the throughput of a fast line; of a slow one the deadline ends the run, and
 	// what was sent by then tells.
 	stallRun = 16 << 20 // bytes
@@ -58,22 +58,56 @@ func (s *stallWriter) ReadFrom(src io.Reader) (int64, error) {
 	if _, ok := s.ResponseWriter.(io.ReaderFrom); !ok || !bounded {
 		return io.Copy(struct{ io.Writer }{s}, src)
 	}
+	file, run := asFile(lim.R), s.run
+	if file == nil {
+		run = stallChunk
+	}
 	var sent int64
 	for lim.N > 0 {
 		s.renew()
-		n, err := io.CopyN(s.ResponseWriter, lim.R, min(s.run, lim.N))
+		n, err := io.CopyN(s.ResponseWriter, lim.R, min(run, lim.N))
 		sent += n
 		lim.N -= n
 		switch {
 		case errors.Is(err, io.EOF): // CopyN's word for a source that ended early
 			return sent, nil
-		case errors.Is(err, os.ErrDeadlineExceeded) && n >= stallChunk:
+		case errors.Is(err, os.ErrDeadlineExceeded) && n >= stallChunk && file.wind(sent):
 			s.renewed = time.Time{} // slow, but it reads
 		case err != nil:
 			return sent, err
 		}
 	}
 	return sent, nil
+}
+
+// source is a file that is sent from a place on. Where the kernel does not copy it by
+// itself, more may have been read than was sent when the deadline came: only what can
+// be wound back can go on.
+type source struct {
+	io.Seeker
+	start int64
+}
+
+// asFile is nil for what is no file.
+func asFile(r io.Reader) *source {
+	f, ok := r.(*os.File)
+	if !ok {
+		return nil
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return nil
+	}
+	return &source{f, at}
+}
+
+// wind goes to the byte behind those that were sent.
+func (s *source) wind(sent int64) bool {
+	if s == nil {
+		return false
+	}
+	_, err := s.Seek(s.start+sent, io.SeekStart)
+	return err == nil
 }
 
 // renew moves the deadline, but not for every few bytes.
