@@ -48,6 +48,9 @@ func (s *Store) Compact(ctx context.Context) error {
 			return nil
 		}
 		if err := s.empty(ctx, seg); err != nil {
+			s.mu.Lock()
+			seg.stale = true // copies of what is still in it must not go before it
+			s.mu.Unlock()
 			return fmt.Errorf("compact segment %d: %w", seg.id, err)
 		}
 	}
@@ -56,8 +59,8 @@ func (s *Store) Compact(ctx context.Context) error {
 
 // empty copies what counts of a sealed segment and removes it.
 func (s *Store) empty(ctx context.Context, seg *segment) error {
-	entries, _, err := readList(s.path(seg.id, "list"))
-	if err != nil {
+	entries, end, err := readList(s.path(seg.id, "list"))
+	if err != nil || end != seg.end {
 		entries, _ = scan(seg.file, seg.end)
 	}
 	for _, e := range entries {

@@ -128,7 +128,9 @@ func (s *Store) closeFiles() (err error) {
 	return err
 }
 
+// removeFiles removes the list first: one without its segment could be taken for that
+// of another.
 func (s *Store) removeFiles(id uint32) {
-	os.Remove(s.path(id, "seg"))
 	os.Remove(s.path(id, "list"))
+	os.Remove(s.path(id, "seg"))
 }

@@ -89,8 +89,9 @@ func (s *Store) openSegment(id uint32) (*segment, []entry, error) {
 	}
 	seg := &segment{id: id, file: f}
 	entries, end, err := readList(s.path(id, "list"))
-	if err != nil || end > st.Size() {
+	if err != nil || end != st.Size() { // more was appended, or less reached the disk
 		entries, end = scan(f, min(st.Size(), maxSegment))
+		os.Remove(s.path(id, "list"))
 	}
 	seg.end = end
 	if end < st.Size() {

@@ -143,7 +143,9 @@ func (s *Store) write(e entry, data []byte) (*segment, entry, error) {
 	}
 	seg, err := s.room(int64(len(tombs) + len(data)))
 	if err == nil {
-		_, err = seg.file.WriteAt(append(tombs, data...), seg.end)
+		if _, err = seg.file.WriteAt(append(tombs, data...), seg.end); err != nil {
+			err = errors.Join(err, seg.file.Truncate(seg.end)) // a part is no record
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -304,14 +306,14 @@ func (s *Store) dropLocked(i uint32) entry {
 
 // Flush writes the tombstones that wait.
 func (s *Store) Flush() error {
+	s.wmu.Lock() // first: a compaction may be about to have one more written
+	defer s.wmu.Unlock()
 	s.mu.Lock()
 	none := len(s.pending) == 0
 	s.mu.Unlock()
 	if none {
 		return nil
 	}
-	s.wmu.Lock()
-	defer s.wmu.Unlock()
 	if _, _, err := s.write(entry{}, nil); err != nil {
 		return fmt.Errorf("pack: tombstones: %w", err)
 	}
@@ -355,7 +357,12 @@ func (s *Store) where(ref Ref) (slot, *os.File, error) {
 		return slot{}, nil, ErrGone
 	}
 	at := *s.slots.at(ref.slot)
-	return at, s.segments[at.seg].file, nil
+	seg := s.segments[at.seg]
+	if seg == nil { // its segment could not be read to the end when that was compacted
+		s.dropLocked(ref.slot)
+		return slot{}, nil, ErrGone
+	}
+	return at, seg.file, nil
 }
 
 // Used is when the record was used last, 0 if it is gone or nobody knows.
@@ -406,16 +413,30 @@ func (s *Store) Walk(fn func(Ref, string)) {
 		}
 		ref := Ref{i, s.slots.at(i).seq}
 		s.mu.Unlock()
+		if key, ok := s.key(ref); ok {
+			fn(ref, key)
+		}
+	}
+}
+
+// key reads the key of a record.
+func (s *Store) key(ref Ref) (string, bool) {
+	for {
 		at, file, err := s.where(ref)
-		if err != nil || ref.seq == 0 {
-			continue
+		if err != nil {
+			return "", false
 		}
 		b := make([]byte, min(int64(at.size), headerSize+MaxKey))
-		if _, err := file.ReadAt(b, int64(at.at)); err != nil {
-			continue
+		if _, err := file.ReadAt(b, int64(at.at)); err == nil {
+			h, err := parseHeader(b)
+			ok := err == nil && h.seq == ref.seq && headerSize+h.key <= len(b)
+			if !ok {
+				return "", false
+			}
+			return string(b[headerSize : headerSize+h.key]), true
 		}
-		if h, err := parseHeader(b); err == nil && h.seq == ref.seq && headerSize+h.key <= len(b) {
-			fn(ref, string(b[headerSize:headerSize+h.key]))
-		}
+		if now, _, err := s.where(ref); err != nil || now.seg == at.seg && now.at == at.at {
+			return "", false
+		} // else it was copied meanwhile
 	}
 }

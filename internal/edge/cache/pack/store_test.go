@@ -247,6 +247,111 @@ func (w *world) damage() bool {
 	return !list
 }
 
+// A walk sees every record, however often they are copied meanwhile.
+func TestWalkWhileCompacting(t *testing.T) {
+	w := newWorld(t, 1)
+	for range 200 {
+		w.put()
+	}
+	stop, done := make(chan struct{}), make(chan error)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			w.s.mu.Lock()
+			for _, seg := range w.s.segments {
+				seg.stale = seg != w.s.active
+			}
+			w.s.mu.Unlock()
+			if err := w.s.Compact(t.Context()); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	for range 300 {
+		n := 0
+		w.s.Walk(func(Ref, string) { n++ })
+		if n != 200 {
+			t.Errorf("%d records of 200", n)
+			break
+		}
+	}
+	close(stop)
+	if err := errors.Join(<-done, w.s.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A segment goes on being used when it was sealed and the next could not be made: what
+// follows must not go with a kill.
+func TestSealedInVain(t *testing.T) {
+	w := newWorld(t, 1)
+	for range 3 {
+		w.put()
+	}
+	w.s.wmu.Lock()
+	err := w.s.writeList(w.s.active)
+	w.s.wmu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.drop()
+	w.put()
+	if err := errors.Join(w.s.Flush(), w.s.closeFiles()); err != nil {
+		t.Fatal(err)
+	}
+	w.s = open(t, w.dir)
+	w.check()
+	if err := w.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a compaction that failed has copied must not go before what it was copied from:
+// the tombstones of the copies are no longer kept then.
+func TestFailedCompactionGoesFirst(t *testing.T) {
+	w := newWorld(t, 1)
+	for len(w.s.segments) < 8 {
+		w.put()
+	}
+	for i, key := range slices.Sorted(maps.Keys(w.want)) {
+		if i%6 > 0 {
+			for _, ref := range w.want[key] {
+				w.s.Drop(ref)
+			}
+		}
+	}
+	if err := w.s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for w.s.active.end > 4<<10 {
+		w.put()
+	}
+	if err := w.s.active.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.s.Compact(t.Context()); err == nil {
+		t.Fatal("no error of a file that cannot be written")
+	}
+	stale := 0
+	for _, seg := range w.s.segments {
+		if seg.stale {
+			stale++
+		}
+	}
+	if stale != 1 {
+		t.Errorf("%d segments are to go first, want 1", stale)
+	}
+	for _, seg := range w.s.segments {
+		_ = seg.file.Close() // one is closed
+	}
+}
+
 func TestOrderOfUse(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
