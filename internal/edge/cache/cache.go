@@ -261,10 +261,14 @@ func (c *Cache) release(v *Version) {
 }
 
 // insert makes v, which the caller holds, the current response for requests like
-// the one with header h. Those it replaces are dropped.
-func (c *Cache) insert(v *Version, h http.Header) {
+// the one with header h, unless its flight was purged. Those it replaces are dropped.
+func (c *Cache) insert(v *Version, h http.Header, fl *flight) bool {
 	c.mu.Lock()
 	c.searchLocked(v.Key, h)
+	if fl.purged { // looked at last: searching gives up mu
+		c.mu.Unlock()
+		return false
+	}
 	e := c.entries[v.Key]
 	if e == nil {
 		e = &entry{}
@@ -289,6 +293,7 @@ func (c *Cache) insert(v *Version, h http.Header) {
 	c.chillLocked()
 	c.mu.Unlock()
 	c.remove(files...)
+	return true
 }
 
 // listLocked puts v in front of the list it belongs to.

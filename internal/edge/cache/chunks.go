@@ -83,9 +83,8 @@ func (c *Cache) mapOf(v *Version, m *manifest.Manifest) (*mapping, error) {
 	k.known[id] = e
 	ok := c.background(func() {
 		defer c.release(v)
-		w.m, w.err = c.makeMap(v, m, id)
-		close(w.done)
-		k.made(e)
+		made, err := c.makeMap(v, m, id)
+		k.made(e, made, err)
 	})
 	if !ok {
 		k.forget(e)
@@ -109,19 +108,22 @@ func (c *Cache) makeMap(v *Version, m *manifest.Manifest, id manifest.ObjectID) 
 	return b.Finish(id), nil
 }
 
-// made counts a map, or forgets one that could not be made, and what was used least.
-func (k *maps) made(e *list.Element) {
+// made tells those who wait of a map and counts it, or forgets one that could not be
+// made, and what was used least.
+func (k *maps) made(e *list.Element, m *chunkmap.Map, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	w := e.Value.(*mapping)
+	w.m, w.err = m, err
+	defer close(w.done)
 	if w.err != nil {
 		k.forget(e)
 		return
 	}
 	k.chunks += len(w.m.Chunks)
-	for old := k.byUse.Back(); k.chunks > maxMaps && old != nil && old != e; {
+	for old := k.byUse.Back(); k.chunks > maxMaps && old != nil; {
 		before := old.Prev()
-		if o := old.Value.(*mapping); o.m != nil {
+		if o := old.Value.(*mapping); o.m != nil && old != e {
 			k.chunks -= len(o.m.Chunks)
 			k.forget(old)
 		}

@@ -225,14 +225,8 @@ func (c *Cache) store(fl *flight, asked http.Header, resp *http.Response, r poli
 	v.blob.fills = []*fill{f}
 	v.blob.claim(f, 0)
 	v.blob.settle()
-	c.mu.Lock()
-	purged := fl.purged
-	c.mu.Unlock()
-	if !purged {
-		c.insert(v, asked)
-		if v.blob.mem == nil || size == 0 { // else when it is whole
-			c.saveLater(v)
-		}
+	if c.insert(v, asked, fl) && (v.blob.mem == nil || size == 0) { // else when it is whole
+		c.saveLater(v)
 	}
 	return f, nil
 }
