@@ -37,6 +37,7 @@ type moment struct {
 	Boot   string        `json:"boot"`
 	Passed time.Duration `json:"passed"`
 	At     time.Time     `json:"at"`
+	Leapt  time.Duration `json:"leapt,omitempty"`
 }
 
 func newClock(dir string) *clock {
@@ -53,18 +54,21 @@ func (c *clock) load() {
 	if err != nil || c.boot == "" || json.Unmarshal(b, &m) != nil || m.Boot != c.boot || m.Passed > c.passAt {
 		return
 	}
-	c.at, c.passAt = m.At, m.Passed
+	c.at, c.passAt, c.leapt = m.At, m.Passed, min(max(m.Leapt, 0), m.Passed)
 }
 
-func (c *clock) save() error {
-	if c.boot == "" {
-		return nil
-	}
-	b, err := json.Marshal(moment{c.boot, c.passAt, c.at})
+// moment is what is kept of the clock; there is nothing to keep where the start of the
+// machine has no name.
+func (c *clock) moment() (m moment, ok bool) {
+	return moment{c.boot, c.passAt, c.at, c.leapt}, c.boot != ""
+}
+
+func (m moment) save(path string) error {
+	b, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	return replace(c.path, b)
+	return replace(path, b)
 }
 
 // now is the time that is believed.

@@ -111,10 +111,13 @@ func (l *Ledger) save() error {
 		err = replace(l.sharedPath(), append(b, '\n'))
 	}
 	if err == nil {
-		l.mu.Lock()
-		err = l.clock.save()
-		l.mu.Unlock()
 		unsaid = nil // they are written
+		l.mu.Lock()
+		m, ok := l.clock.moment()
+		l.mu.Unlock()
+		if ok { // without mu: nobody who counts waits for the disk
+			err = m.save(l.clock.path)
+		}
 	}
 	if err != nil {
 		l.mu.Lock()
