@@ -31,6 +31,9 @@ func (h *Hours) UnmarshalText(b []byte) error {
 	if err == nil {
 		out.To, err = timeOfDay(to)
 	}
+	if err == nil && out.From == 24*time.Hour {
+		err = errors.New("they begin at 24:00, write 00:00")
+	}
 	if err == nil && out.From == out.To {
 		err = errors.New("they are empty")
 	}

@@ -22,7 +22,7 @@ func TestHours(t *testing.T) {
 			t.Errorf("%s: written as %s: %v", text, h, err)
 		}
 	}
-	for _, bad := range []string{"", "18:00", "18-19", "25:00-26:00", "18:00-18:00", "18:00-19:00=", "18:00-19:00=0", "18:00-19:00=x"} {
+	for _, bad := range []string{"", "18:00", "18-19", "25:00-26:00", "18:00-18:00", "24:00-00:00", "24:00-08:00", "18:00-19:00=", "18:00-19:00=0", "18:00-19:00=x"} {
 		if err := new(Hours).UnmarshalText([]byte(bad)); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
