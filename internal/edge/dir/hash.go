@@ -57,6 +57,9 @@ func (d *Dir) Chunks(ctx context.Context, urlPath string) (Version, *chunkmap.Ma
 		}
 	}
 	f, err := d.await(ctx, name)
+	if err == nil && f.chunks == nil { // it has become smaller meanwhile
+		err = fmt.Errorf("chunk map of %s: %d bytes: %w", urlPath, f.v.Size, fs.ErrNotExist)
+	}
 	return f.v, f.chunks, err
 }
 
