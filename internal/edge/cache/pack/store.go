@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -24,6 +25,7 @@ type Config struct {
 
 const (
 	defaultSegment = 64 << 20
+	maxTombs       = 1 << 16 // tombstones that are written at once, 5 MB
 	seedFile       = "seed"
 	orderFile      = "order"
 	seedSize       = 16
@@ -130,12 +132,14 @@ func (s *Store) Put(r Record, used uint64) (Ref, error) {
 	return s.addLocked(seg, e, used), nil
 }
 
-// write appends an encoded record to the active segment, after the tombstones that
-// wait. The caller holds wmu.
+// write appends an encoded record to the active segment, after tombstones that wait. The caller holds wmu.
 func (s *Store) write(e entry, data []byte) (*segment, entry, error) {
 	s.mu.Lock()
-	waiting := s.pending
-	s.pending = nil
+	n := min(len(s.pending), maxTombs)
+	waiting := s.pending[:n:n]
+	if s.pending = s.pending[n:]; len(s.pending) == 0 {
+		s.pending = nil // with the memory
+	}
 	s.mu.Unlock()
 	var tombs []byte
 	for _, t := range waiting {
@@ -150,7 +154,7 @@ func (s *Store) write(e entry, data []byte) (*segment, entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.pending = append(waiting, s.pending...)
+		s.pending = slices.Concat(waiting, s.pending)
 		return nil, e, err
 	}
 	for _, t := range waiting {
@@ -308,16 +312,17 @@ func (s *Store) dropLocked(i uint32) entry {
 func (s *Store) Flush() error {
 	s.wmu.Lock() // first: a compaction may be about to have one more written
 	defer s.wmu.Unlock()
-	s.mu.Lock()
-	none := len(s.pending) == 0
-	s.mu.Unlock()
-	if none {
-		return nil
+	for {
+		s.mu.Lock()
+		none := len(s.pending) == 0
+		s.mu.Unlock()
+		if none {
+			return nil
+		}
+		if _, _, err := s.write(entry{}, nil); err != nil {
+			return fmt.Errorf("pack: tombstones: %w", err)
+		}
 	}
-	if _, _, err := s.write(entry{}, nil); err != nil {
-		return fmt.Errorf("pack: tombstones: %w", err)
-	}
-	return nil
 }
 
 // Read returns a record that verifies. One that does not is dropped. Errors are

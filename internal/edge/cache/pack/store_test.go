@@ -352,6 +352,38 @@ func TestFailedCompactionGoesFirst(t *testing.T) {
 	}
 }
 
+// However many are dropped, no tombstone is left out and no write is huge.
+func TestDropMany(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(Config{Dir: dir, SegmentSize: maxTombs * headerSize})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2*maxTombs + 10 {
+		if _, err := s.Put(Record{Key: fmt.Sprint(i)}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Walk(func(ref Ref, _ string) { s.Drop(ref) })
+	if err := errors.Join(s.Flush(), s.closeFiles()); err != nil {
+		t.Fatal(err)
+	}
+	for _, seg := range s.segments {
+		if seg.end > s.cfg.SegmentSize {
+			t.Errorf("segment of %d bytes", seg.end)
+		}
+	}
+	if s, err = Open(Config{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := s.Live(); n != 0 {
+		t.Errorf("%d records came back", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestOrderOfUse(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
