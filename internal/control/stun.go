@@ -18,8 +18,9 @@ import (
 // stunService answers STUN binding requests (RFC 8489) on UDP. Clients send one
 // from the same socket to each of its ports: equal answers are one mapping for
 // all destinations, different ones a mapping for each (RFC 4787 §4.1). An answer
-// is 12 bytes longer than the request, so nobody gains by reflection. Those who ask are
-// told when the request came, which shows the queue in front of their uplink.
+// is 12 bytes longer than a bare request, 24 with IPv6, so reflection gains little. Those
+// who ask are told when the request came, in as many bytes as they asked with, which
+// shows the queue in front of their uplink.
 type stunService struct {
 	conns    []net.PacketConn
 	start    time.Time // of the clock that clients are told

@@ -23,7 +23,8 @@ func TimeValue(at time.Duration) []byte {
 }
 
 const (
-	// maxEchoes is how many answers are waited for at once, the oldest are given up.
+	// maxEchoes is how many answers are waited for at once; those of further requests
+	// are passed over.
 	maxEchoes = 64
 	// echoWithin is how old an answer may be.
 	echoWithin = 5 * time.Second
