@@ -36,10 +36,11 @@ type uploads struct {
 	alloc *upload.Allocator
 	timer *time.Timer // of the next turn that stops counting
 
-	pacer Pacer       // nil: nothing is held back
-	held  []*link     // have a turn and wait for the pacer, in order
-	free  *time.Timer // when the first of them may ask again; nil: none waits
-	full  bool        // somebody had to wait since the allocator was told
+	pacer Pacer         // nil: nothing is held back
+	held  []*link       // have a turn and wait for the pacer, in order
+	free  *time.Timer   // when the first of them may ask again
+	wait  time.Duration // that the pacer told last
+	full  bool          // somebody had to wait since the allocator was told
 	told  time.Duration
 }
 
@@ -105,26 +106,32 @@ func (u *uploads) turn(l *link) (q upload.Request, n int) {
 	return q, n
 }
 
-// hold has l wait behind those who do already.
+// hold has l wait behind those who do already. What the pacer has told last counts for
+// all: its rate may have changed since the first of them asked.
 func (u *uploads) hold(l *link, wait time.Duration) {
 	if !slices.Contains(u.held, l) {
 		u.held = append(u.held, l)
 	}
+	u.wait = wait
 	if u.free == nil {
-		u.free = time.AfterFunc(wait, func() { u.release(wait) })
+		u.free = time.AfterFunc(wait, u.release)
+		return
 	}
+	u.free.Reset(wait)
 }
 
 // release wakes the one who has waited longest. The next follows also when that one
 // has nothing to send any more.
-func (u *uploads) release(wait time.Duration) {
+func (u *uploads) release() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if len(u.held) == 0 { // the timer was set anew while it went off
+		return
+	}
 	u.held[0].signal()
 	u.held = slices.Delete(u.held, 0, 1)
-	u.free = nil
 	if len(u.held) > 0 {
-		u.free = time.AfterFunc(wait, func() { u.release(wait) })
+		u.free.Reset(u.wait)
 	}
 }
 
