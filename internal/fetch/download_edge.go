@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tandem-cdn/tandem/internal/chunkmap"
 	"github.com/tandem-cdn/tandem/internal/manifest"
@@ -118,6 +117,7 @@ type response struct {
 	first, end int                // pieces, as it was asked for
 	gaps       [][]chunkmap.Range // that it has of each
 	turns      chan turn
+	err        error // of the first piece that failed, which those behind it do not hide
 }
 
 // lanes is how many pieces of a response are in hand at once: while one is on its
@@ -139,36 +139,43 @@ func (d *Download) pieces(ctx context.Context, r *response) error {
 	none := make(chan struct{})
 	close(none)
 	r.turns <- turn{r.first, none}
-	var g errgroup.Group
+	var g sync.WaitGroup
 	for range lanes {
-		g.Go(func() error {
+		g.Go(func() {
 			defer stop()
-			buf := make([]byte, d.m.PieceLen(r.first))
+			var buf []byte
 			for {
 				select {
 				case <-over.Done():
-					return ctx.Err()
+					return
 				case t := <-r.turns:
 					r.run.at.Store(int64(t.piece)) // before end is looked at: trim does it the other way round
 					if end := r.run.end.Load(); int64(t.piece) >= end {
 						if end == int64(r.end) {
 							_, _ = io.CopyN(io.Discard, r.body, 1) // reach the end, so that the connection is kept
 						}
-						return nil
+						return
 					}
-					if err := d.piece(ctx, r, t, buf); err != nil {
-						return err
+					if buf == nil {
+						buf = make([]byte, d.m.PieceLen(r.first))
+					}
+					if !d.piece(ctx, r, t, buf) {
+						return
 					}
 				}
 			}
 		})
 	}
-	return g.Wait()
+	g.Wait()
+	if r.err != nil {
+		return r.err
+	}
+	return ctx.Err()
 }
 
-// piece reads the piece whose turn it is into buf, verifies and stores it. The next
-// one has its turn before it is stored.
-func (d *Download) piece(ctx context.Context, r *response, t turn, buf []byte) error {
+// piece reads the piece whose turn it is into buf, verifies and stores it, and reports
+// whether that went well. The next one has its turn before it is stored.
+func (d *Download) piece(ctx context.Context, r *response, t turn, buf []byte) bool {
 	dealt := make(chan struct{})
 	defer close(dealt)
 	i, gaps := t.piece, r.gaps[t.piece-r.first]
@@ -179,15 +186,11 @@ func (d *Download) piece(ctx context.Context, r *response, t turn, buf []byte) e
 	}
 	err := d.o.Store.ReceivePiece(i, buf[:d.m.PieceLen(i)], d.patched(i, gaps, in))
 	<-t.before
-	switch {
-	case err == nil:
-	case d.spoilt(i, n < d.m.PieceLen(i), err):
-		return errSpoilt
-	case in.left > 0:
-		return fmt.Errorf("edge: piece %d: %w", i, err)
-	default:
-		d.stored(err)
-		return err
+	if err != nil {
+		if err = d.failed(i, n, in.left, err); r.err == nil {
+			r.err = err
+		}
+		return false
 	}
 	d.o.Announce(i)
 	d.post(func(time.Duration) {
@@ -197,7 +200,20 @@ func (d *Download) piece(ctx context.Context, r *response, t turn, buf []byte) e
 			d.count(r.run.edge, func(st *EdgeStats) { st.Bytes += n })
 		}
 	})
-	return nil
+	return true
+}
+
+// failed says whose fault it is that piece i, of which n bytes had to come and left
+// have not, is not in the store.
+func (d *Download) failed(i int, n, left int64, err error) error {
+	switch {
+	case d.spoilt(i, n < d.m.PieceLen(i), err):
+		return errSpoilt
+	case left > 0:
+		return fmt.Errorf("edge: piece %d: %w", i, err)
+	}
+	d.stored(err)
+	return err
 }
 
 // ask opens the body of a request for gaps of pieces.

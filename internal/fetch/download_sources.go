@@ -70,9 +70,10 @@ func (d *Download) Stats() Stats {
 
 // ended tells the plan, and decides whether the error ends the download: it does
 // only when it is of the edge that the download began with, or of the last. An
-// edge that says when to come back has not failed, but must be waited for.
+// edge that says when to come back has not failed, but must be waited for. One that was
+// trimmed has only what came before to answer for.
 func (d *Download) ended(now time.Duration, e *edgeRun, err error, trimmed bool) {
-	if err == nil || trimmed {
+	if err == nil || trimmed && !errors.Is(err, d.o.Corrupt) {
 		d.plan.EdgeEnds(now, e.req, true, 0)
 		return
 	}
