@@ -18,7 +18,7 @@ func TestDamageIsNotHidden(t *testing.T) {
 				a.flip, a.cut = 100, int(w.store.m.PieceSize)+1
 				return nil
 			}
-			w.store.shown = func(int) { time.Sleep(10 * time.Millisecond) }
+			w.store.shown = func(int) { <-time.After(10 * time.Millisecond) }
 			if _, err := w.run(); !errors.Is(err, ErrCorruptEdge) {
 				t.Fatal(err)
 			}
@@ -43,13 +43,13 @@ func TestDamageInTrimmedRequest(t *testing.T) {
 			if damaged.Add(1) > 100 {
 				return
 			}
-			time.Sleep(time.Millisecond) // the next one is on its way
+			<-time.After(time.Millisecond) // the next one is on its way
 			w.d.post(func(time.Duration) {
 				for _, e := range w.d.edge {
 					e.trim(i + 1)
 				}
 			})
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 		}
 		_, err := w.run()
 		if n := damaged.Load(); !errors.Is(err, ErrCorruptEdge) || n > 20 {

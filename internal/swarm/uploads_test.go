@@ -57,7 +57,7 @@ func TestHeldLinksFollowTheRate(t *testing.T) {
 				}
 			}()
 		}
-		time.Sleep(4500 * time.Millisecond)
+		<-time.After(4500 * time.Millisecond)
 		synctest.Wait()
 		u.mu.Lock()
 		taken := p.taken
