@@ -406,8 +406,8 @@ func (d *Download) PeerPiece(p Peer, piece int, begin int64, data []byte) {
 	case part && d.spoilt(piece, part, err):
 		d.post(func(now time.Duration) {
 			d.due = true
-			// Who may have sent rubbish is not asked for this piece again.
-			d.plan.PeerRejects(now, d.ids[p], piece, errors.Is(err, d.o.Corrupt), 0)
+			// It is whole when it comes next: if it is wrong again, its sender is to blame.
+			d.plan.PeerRejects(now, d.ids[p], piece, false, 0)
 			d.plan.PeerLate(n)
 		})
 		return

@@ -40,6 +40,7 @@ type uploads struct {
 	held  []*link       // have a turn and wait for the pacer, in order
 	free  *time.Timer   // when the first of them may ask again
 	wait  time.Duration // that the pacer told last
+	bound bool          // somebody had to wait ever: else nothing shows whether there is room
 	full  bool          // somebody had to wait since the allocator was told
 	told  time.Duration
 }
@@ -55,7 +56,7 @@ func (u *uploads) do(f func(a *upload.Allocator, now time.Duration)) {
 	now := time.Since(u.start)
 	if u.pacer != nil {
 		u.alloc.Bound(u.pacer.Rate())
-		if now-u.told >= fullEvery {
+		if u.bound && now-u.told >= fullEvery {
 			u.alloc.Full(now, u.full)
 			u.full, u.told = false, now
 		}
@@ -100,7 +101,7 @@ func (u *uploads) turn(l *link) (q upload.Request, n int) {
 	}
 	n, wait := u.pacer.Take(n, l.local)
 	if n == 0 {
-		u.full = true
+		u.bound, u.full = true, true
 		u.hold(l, max(wait, leastWait))
 	}
 	return q, n
