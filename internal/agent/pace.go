@@ -18,6 +18,9 @@ const (
 	// Echoes are asked for often when the delay has to be known well, less often
 	// while something is sent, and now and then to know the base delay beforehand.
 	echoOften, echoSeldom, echoIdle = 100 * time.Millisecond, 500 * time.Millisecond, 15 * time.Second
+	// lookupWithin is how long the name of a STUN server may take: the rate is not set
+	// meanwhile.
+	lookupWithin = 2 * time.Second
 	// overhead is what TLS, TCP and IP add to object data: a limit is on what the
 	// line carries.
 	overhead = 0.05
@@ -146,7 +149,10 @@ func (p *pacer) run(ctx context.Context, node *swarm.Node, servers <-chan string
 			return
 		case s := <-servers:
 			if reference == nil {
-				if e, err := nat.NewEchoer(ctx, s, p.heard); err == nil {
+				lookup, found := context.WithTimeout(ctx, lookupWithin)
+				e, err := nat.NewEchoer(lookup, s, p.heard)
+				found()
+				if err == nil {
 					reference = e
 					hearing.Go(func() { e.Run(ctx) })
 					e.Send()
