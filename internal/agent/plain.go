@@ -84,7 +84,7 @@ func (d *Download) rest(ctx context.Context, src *source, plain *store.Plain) er
 			}
 			d.notify()
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
