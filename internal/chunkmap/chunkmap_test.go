@@ -215,6 +215,28 @@ func edited(t *rapid.T, data []byte) ([]byte, int, int64) {
 	return data, n, fresh
 }
 
+// A small edit costs less than two chunks on average: the one that it is in, what is cut
+// otherwise until both are in step again, and by chance more.
+func TestEditsCostFewChunks(t *testing.T) {
+	const edits = 300
+	old := random(1, 1<<20)
+	rng := rand.New(rand.NewPCG(1, 2))
+	var all int64
+	for range edits {
+		at := rng.IntN(len(old))
+		data := bytes.Join([][]byte{old[:at], []byte("xy"), old[min(at+100, len(old)):]}, nil)
+		m := mapOf(data)
+		x := NewIndex(m)
+		c := NewChunker(m.Log, func(c Chunk) { x.Find(c, func(int) {}) })
+		_, _ = c.Write(old)
+		_ = c.Close()
+		all += gapsIn(x, m.Size)
+	}
+	if mean := all / edits; mean > 2*16<<10 {
+		t.Errorf("%d bytes an edit, want %d at most", mean, 2*16<<10)
+	}
+}
+
 // Whatever was done to an object, the new one is put together from the old and the
 // gaps, which are no more than what is new and some chunks for each edit: two on
 // average, but until both are cut at the same place again ten have been seen.
