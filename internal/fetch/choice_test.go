@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -97,5 +98,32 @@ func TestEdgeIsForThoseBehind(t *testing.T) {
 		if got := p.pickEdge(time.Second, false) >= 0; got != tc.wants {
 			t.Errorf("with 100 pieces beside neighbours with %d it asks: %v", tc.held, got)
 		}
+	}
+}
+
+// TestShortOfWhatTheEdgeGave: a client that had a fast edge to itself and now shares
+// it with those who came later asks for more at once while it is late, even where
+// peers bring more than the edge: in the crowd of bench/mixed the first to come had
+// all that its peers had, and fetched the last 4 MB by single requests of 128 KiB.
+func TestShortOfWhatTheEdgeGave(t *testing.T) {
+	p := crowdedPlan(4)
+	now := 8 * time.Second
+	p.edge.full, p.pacer.full, p.pacer.pace = 4e6, 4e6, math.Inf(1)
+	for at := now - 2*time.Second; at < now; at += 100 * time.Millisecond {
+		p.fromP2P.add(at, 2e5)
+		p.fromAll.add(at, 2.5e5)
+		p.edge.add(at, 5e4)
+	}
+	if !p.elastic(now) || !p.short(now) {
+		t.Fatal("it is not late at an edge that was fast")
+	}
+	if n := p.most(now, false); n <= p.cfg.MaxEdge {
+		t.Errorf("%d requests may run", n)
+	}
+	for i := range 490 { // in time now
+		p.got(i)
+	}
+	if n := p.most(now, false); n != 1 {
+		t.Errorf("%d requests may run beside peers that fill the downlink", n)
 	}
 }

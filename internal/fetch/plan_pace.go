@@ -41,14 +41,14 @@ func (p *Plan) most(now time.Duration, alone bool) int {
 	}
 	n := p.cfg.MaxEdge
 	switch {
-	case p.elastic(now) && p.fromP2P.rate(now) > p.edge.rate.rate(now), !math.IsInf(p.pacer.pace, 1):
-		n = 1
 	case p.contended(now):
 		if !p.short(now) {
 			n = 1
 		}
 	case p.short(now):
 		n += 2
+	case p.elastic(now) && p.fromP2P.rate(now) > p.edge.rate.rate(now), !math.IsInf(p.pacer.pace, 1):
+		n = 1
 	}
 	if !alone && slices.ContainsFunc(p.edge.reqs, func(r *edgeReq) bool { return p.ends(now, r) }) {
 		n++
