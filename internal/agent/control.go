@@ -47,7 +47,7 @@ func (e *Engine) control(at string, p *p2p) *control {
 		waiting: map[manifest.ObjectID]wire.Join{},
 	}
 	c.s = session.New(session.Config{
-		URL: at, HTTP: e.http, Installation: p.installation, Session: p.key, Agent: e.cfg.Agent,
+		URL: at, HTTP: e.sessionHTTP(p.endpoint), Installation: p.installation, Session: p.key, Agent: e.cfg.Agent,
 		Logger: e.log, OnPeers: c.onPeers, Acked: func(id string) {
 			if err := e.ledger.Acked(id); err != nil {
 				e.log.Warn("report not removed", "report", id, "error", err)
@@ -89,7 +89,8 @@ func (c *control) onWelcome(ctx context.Context, w wire.Welcome, local netip.Add
 	soon, cancel := context.WithTimeout(ctx, stunWithin)
 	mapped, nat, err := c.p.endpoint.Gather(soon, servers)
 	cancel()
-	c.update(host, mapped, nat)
+	seen := seenTCP(host, local.Port(), w.You)
+	c.update(host, slices.Concat(mapped, seen), nat)
 	c.enter()
 	for _, r := range c.e.ledger.Pending(c.url) {
 		c.s.Report(r)
@@ -100,10 +101,34 @@ func (c *control) onWelcome(ctx context.Context, w wire.Welcome, local netip.Add
 	if mapped, nat, err = c.p.endpoint.Gather(ctx, servers); err != nil {
 		c.e.log.Debug("no answer from STUN", "error", err)
 	}
-	c.update(host, mapped, nat)
+	c.update(host, slices.Concat(mapped, seen), nat)
 	if len(mapped) > 0 {
 		c.meetAgain()
 	}
+}
+
+// seenTCP is the address you that control sees, where the session was dialled from the
+// port that takes links: a NAT, if there is one, has mapped that port to it.
+func seenTCP(host []wire.Addr, port uint16, you string) []wire.Addr {
+	at, err := netip.ParseAddrPort(you)
+	if err != nil || at.Port() == 0 { // a proxy knows none
+		return nil
+	}
+	ours := false
+	for _, a := range host {
+		ap, err := netip.ParseAddrPort(a.Addr)
+		if err != nil || a.Net != "tcp" || ap.Port() != port {
+			continue
+		}
+		if ap == at {
+			return nil // there is no NAT
+		}
+		ours = true
+	}
+	if !ours {
+		return nil
+	}
+	return []wire.Addr{{Net: "tcp", Kind: "mapped", Addr: at.String()}}
 }
 
 func (c *control) update(host, mapped []wire.Addr, nat wire.NAT) {

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"net/netip"
+	"syscall"
 	"time"
+
+	"github.com/tandem-cdn/tandem/internal/transport"
 )
 
 const (
@@ -57,6 +61,30 @@ func (d *dialer) pinned(host string, to netip.Addr) func(ctx context.Context, ne
 		}
 		return d.DialContext(ctx, network, address)
 	}
+}
+
+// sessionHTTP is a client for sessions with control: they come from the port that takes
+// links, so that control sees how a NAT maps it, and keep that mapping alive. A connection
+// that ended a moment ago may still bar the way from there.
+func (e *Engine) sessionHTTP(endpoint *transport.Endpoint) *http.Client {
+	ordinary, ok := e.http.Transport.(*http.Transport)
+	if !ok || e.dialer == nil {
+		return e.http
+	}
+	from, ok := endpoint.FromListener(e.dialer.Dialer)
+	if !ok {
+		return e.http
+	}
+	d := &dialer{Dialer: from, lookup: e.dialer.lookup}
+	t := ordinary.Clone()
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := d.DialContext(ctx, network, address)
+		if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EADDRINUSE) {
+			return e.dialer.DialContext(ctx, network, address)
+		}
+		return conn, err
+	}
+	return &http.Client{Transport: t, CheckRedirect: e.http.CheckRedirect}
 }
 
 // alternate has the families take turns (RFC 8305 §4), each address once.

@@ -41,6 +41,8 @@ type member struct {
 	changed chan struct{} // the file is not the object any more
 	seeking context.CancelFunc
 	left    sync.Once
+	met     atomic.Pointer[time.Time] // when control named the first peers
+	served  sync.Once                 // by a peer
 }
 
 func newMember(d *Download, b *bootstrapped, file *store.File) *member {
@@ -110,6 +112,9 @@ func (m *member) meet(told wire.Peers) {
 		if c.Uploads && !c.Seed {
 			seeds = append(seeds, seedOf(c.Key))
 		}
+	}
+	if now := time.Now(); len(told.Peers) > 0 {
+		m.met.CompareAndSwap(nil, &now)
 	}
 	m.fetch.Expect(seeds...)
 	m.swarm.Connect(told.Peers)
@@ -229,6 +234,11 @@ type handler struct{ m *member }
 func (h handler) PeerOpen(p *swarm.Peer)               { h.m.fetch.PeerOpen(p, seedOf(p.Key())) }
 func (h handler) PeerHave(p *swarm.Peer, pieces []int) { h.m.fetch.PeerHave(p, pieces) }
 func (h handler) PeerBytes(p *swarm.Peer, piece, n int) {
+	h.m.served.Do(func() {
+		if met := h.m.met.Load(); met != nil {
+			h.m.d.e.log.Debug("first bytes from a peer", "peer", p.Key().Short(), "after", time.Since(*met))
+		}
+	})
 	h.m.fetch.PeerBytes(p, piece, n)
 }
 

@@ -63,8 +63,8 @@ func cleanAddrs(in []wire.Addr, observed netip.Addr) (out []wire.Addr, tcp bool)
 			continue
 		}
 		out = append(out, a)
-		if a.Net != "tcp" {
-			continue
+		if a.Net != "tcp" || a.Kind != "host" {
+			continue // where a NAT maps a port, nobody is taken in who is not expected
 		}
 		if ap.Addr() == observed {
 			tcp = true

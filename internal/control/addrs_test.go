@@ -3,6 +3,7 @@ package control
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,7 +14,11 @@ import (
 func addrs(ss ...string) []wire.Addr {
 	var out []wire.Addr
 	for _, s := range ss {
-		out = append(out, wire.Addr{Net: s[:3], Addr: s[4:], Kind: "host"})
+		a, kind := s[4:], "host"
+		if m, ok := strings.CutSuffix(a, " mapped"); ok {
+			a, kind = m, "mapped"
+		}
+		out = append(out, wire.Addr{Net: s[:3], Addr: a, Kind: kind})
 	}
 	return out
 }
@@ -43,6 +48,12 @@ func TestCleanAddrs(t *testing.T) {
 			"203.0.113.5",
 			[]string{"tcp 192.168.1.2:4000", "tcp 10.0.0.2:4000", "udp 203.0.113.5:9000"},
 			[]string{"tcp 192.168.1.2:4000", "tcp 10.0.0.2:4000", "udp 203.0.113.5:9000", "tcp 203.0.113.5:4000"},
+			false,
+		},
+		"behind NAT, port seen": {
+			"203.0.113.5",
+			[]string{"tcp 203.0.113.5:1024 mapped", "tcp 192.168.1.2:4000"},
+			[]string{"tcp 203.0.113.5:1024", "tcp 192.168.1.2:4000", "tcp 203.0.113.5:4000"},
 			false,
 		},
 		"third party": {"203.0.113.5", []string{"tcp 198.51.100.1:8080", "udp 198.51.100.1:8080"}, nil, false},

@@ -176,10 +176,12 @@ func (c *controlPlane) canLink(w *world, a, b int32) bool {
 // reach reports whether two hosts on different sites can link where every router
 // does what its kind of NAT promises and filters by address and port: the pairs
 // that link in bench/results/nat.md. TCP gets in at one end, or both ends punch
-// holes for UDP, which takes a port that each can know of the other.
+// holes, which takes a port that each can know of the other: for TCP where UDP is blocked.
 func reach(a, b *Host) bool {
-	known := func(h *Host) bool { return h.NAT == wire.NATOpen || h.NAT == wire.NATCone }
+	keeps := func(h *Host) bool { return h.NAT == wire.NATCone || h.NAT == wire.NATBlocked }
+	if a.TCP || b.TCP || keeps(a) && keeps(b) {
+		return true
+	}
 	udp := a.NAT != wire.NATBlocked && b.NAT != wire.NATBlocked
-	open := a.NAT == wire.NATOpen || b.NAT == wire.NATOpen
-	return a.TCP || b.TCP || udp && (open || known(a) && known(b))
+	return udp && (a.NAT == wire.NATOpen || b.NAT == wire.NATOpen)
 }

@@ -113,8 +113,11 @@ func (e *Endpoint) attempt(ctx context.Context, peer wire.Key, a attempt, failed
 	defer cancel()
 	defer context.AfterFunc(e.ctx, cancel)()
 	dial := e.dialTCP
-	if a.kind == KindQUIC {
+	switch {
+	case a.kind == KindQUIC:
 		dial = e.dialQUIC
+	case a.meet:
+		dial = e.meetTCP
 	}
 	c, err := dial(ctx, peer, a.to)
 	if err != nil {

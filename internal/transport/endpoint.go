@@ -38,6 +38,7 @@ type Endpoint struct {
 	identity     *identity
 	log          *slog.Logger
 	tcp          net.Listener // nil when off
+	shared       bool         // tcp leaves its port to connections that are dialled, too
 	udp          *net.UDPConn // nil when off
 	quic         *quic.Transport
 	quicListener *quic.Listener
@@ -96,6 +97,9 @@ func (e *Endpoint) open(cfg Config) error {
 			return fmt.Errorf("listen for links: %w", err)
 		}
 		e.tcp = l
+		if raw, err := l.(*net.TCPListener).SyscallConn(); err == nil {
+			e.shared = sharePort(raw) == nil
+		}
 		e.wg.Go(e.acceptTCP)
 	}
 	if cfg.ListenUDP != Off {

@@ -15,6 +15,8 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -45,10 +47,25 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// serveSTUN answers STUN requests on all addresses until killed.
+// serveSTUN answers STUN requests on all addresses until killed, and tells who connects
+// over TCP where from, as control does; connections stay open.
 func serveSTUN(addrs []string) error {
 	errs := make(chan error)
 	for _, a := range addrs {
+		l, err := net.Listen("tcp4", a)
+		if err != nil {
+			return err
+		}
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					errs <- err
+					return
+				}
+				fmt.Fprintln(c, c.RemoteAddr())
+			}
+		}()
 		pc, err := net.ListenPacket("udp4", a)
 		if err != nil {
 			return err
@@ -95,7 +112,11 @@ func runPeer(local, listenTCP string, stun []string) error {
 	if err != nil && !errors.Is(err, nat.ErrBlocked) {
 		return err
 	}
-	self.Addrs, self.NAT = append(self.Addrs, mapped...), kind
+	seen, err := seenTCP(ctx, e, stun[0])
+	if err != nil {
+		return err
+	}
+	self.Addrs, self.NAT = slices.Concat(self.Addrs, mapped, seen), kind
 	out := json.NewEncoder(os.Stdout)
 	if err := out.Encode(self); err != nil {
 		return err
@@ -120,6 +141,20 @@ func runPeer(local, listenTCP string, stun []string) error {
 		result.Err = err.Error()
 	}
 	return out.Encode(result)
+}
+
+// seenTCP is how a server sees the port that e takes links on, if it does.
+func seenTCP(ctx context.Context, e *transport.Endpoint, server string) ([]wire.Addr, error) {
+	d, ok := e.FromListener(net.Dialer{})
+	if !ok {
+		return nil, nil
+	}
+	c, err := d.DialContext(ctx, "tcp", server) // stays open, as a session with control does
+	if err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	return []wire.Addr{{Net: "tcp", Kind: "mapped", Addr: strings.TrimSpace(line)}}, err
 }
 
 // exchange sends each side's key to the other.
@@ -231,7 +266,7 @@ func TestNATs(t *testing.T) {
 	l := lab.ForTest(t)
 	startSTUN(t, l)
 	kinds := map[lab.NAT]wire.NAT{
-		lab.Open: wire.NATOpen, lab.Cone: wire.NATCone,
+		lab.Open: wire.NATOpen, lab.Cone: wire.NATCone, lab.Renumbered: wire.NATCone,
 		lab.Symmetric: wire.NATSymmetric, lab.Firewalled: wire.NATBlocked,
 	}
 	hosts := make(map[lab.NAT][]*lab.Host)
@@ -251,7 +286,8 @@ func TestNATs(t *testing.T) {
 	races := []*race{
 		{name: "LAN", a: lan[0], b: lan[1], want: transport.KindTCP},
 		{name: "LAN without TCP", a: lan[0], b: lan[1], listenTCP: transport.Off, want: transport.KindQUIC},
-		{name: "cone-cone, told apart", a: hosts[lab.Cone][0], b: hosts[lab.Cone][1], skew: 400 * time.Millisecond, want: transport.KindQUIC},
+		{name: "cone-cone, told apart", a: hosts[lab.Cone][0], b: hosts[lab.Cone][1], skew: 400 * time.Millisecond, want: transport.KindTCP},
+		{name: "firewalled-firewalled, told apart", a: hosts[lab.Firewalled][0], b: hosts[lab.Firewalled][1], skew: 400 * time.Millisecond, want: transport.KindTCP},
 	}
 	for _, c := range []struct {
 		a, b      lab.NAT
@@ -261,12 +297,15 @@ func TestNATs(t *testing.T) {
 		{lab.Open, lab.Cone, transport.KindTCP, transport.KindQUIC},
 		{lab.Open, lab.Symmetric, transport.KindTCP, transport.KindQUIC},
 		{lab.Open, lab.Firewalled, transport.KindTCP, none},
-		{lab.Cone, lab.Cone, transport.KindQUIC, transport.KindQUIC},
+		{lab.Cone, lab.Cone, transport.KindTCP, transport.KindQUIC},
+		{lab.Cone, lab.Renumbered, transport.KindTCP, transport.KindQUIC},
+		{lab.Renumbered, lab.Renumbered, transport.KindTCP, transport.KindQUIC},
+		{lab.Renumbered, lab.Firewalled, transport.KindTCP, none},
 		{lab.Cone, lab.Symmetric, none, none},
-		{lab.Cone, lab.Firewalled, none, none},
+		{lab.Cone, lab.Firewalled, transport.KindTCP, none},
 		{lab.Symmetric, lab.Symmetric, none, none},
 		{lab.Symmetric, lab.Firewalled, none, none},
-		{lab.Firewalled, lab.Firewalled, none, none},
+		{lab.Firewalled, lab.Firewalled, transport.KindTCP, none},
 	} {
 		name, a, b := fmt.Sprintf("%s-%s", c.a, c.b), hosts[c.a][0], hosts[c.b][1]
 		races = append(races, &race{name: name, a: a, b: b, want: c.want})
@@ -290,7 +329,7 @@ func TestNATs(t *testing.T) {
 	for _, r := range races {
 		t.Run(r.name, r.check)
 	}
-	for _, c := range []lab.NAT{lab.Open, lab.Cone, lab.Symmetric, lab.Firewalled} {
+	for _, c := range []lab.NAT{lab.Open, lab.Cone, lab.Renumbered, lab.Symmetric, lab.Firewalled} {
 		t.Run(fmt.Sprintf("looks %s", c), func(t *testing.T) {
 			for _, r := range races {
 				if r.a == hosts[c][0] && r.natA != kinds[c] || r.b == hosts[c][1] && r.natB != kinds[c] {

@@ -25,6 +25,7 @@ type attempt struct {
 	kind  Kind
 	to    netip.AddrPort
 	after time.Duration // from the start of the race
+	meet  bool          // the peer dials at the same time, from there
 }
 
 // planner decides which addresses of a peer are dialled, and when.
@@ -36,11 +37,11 @@ type planner struct {
 	interfaces []netip.Prefix // ours
 }
 
-// plan lists the dials to a peer in the order of their times. QUIC to mapped
-// addresses starts at once, because both sides must send at the same time;
+// plan lists the dials to a peer in the order of their times. Those to mapped
+// addresses start at once, because both sides must send at the same time;
 // everything else may wait a little for what is cheaper and likely to do.
 func (p planner) plan(peer wire.Candidate) []attempt {
-	var tcp, host, mapped []netip.AddrPort
+	var tcp, met, host, mapped []netip.AddrPort
 	for _, a := range peer.Addrs[:min(len(peer.Addrs), wire.MaxAddrs)] {
 		to, err := netip.ParseAddrPort(a.Addr)
 		if err != nil || !p.dialable(to) {
@@ -48,6 +49,8 @@ func (p planner) plan(peer wire.Candidate) []attempt {
 		}
 		to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 		switch {
+		case a.Net == netTCP && a.Kind == addrMapped:
+			met = append(met, to)
 		case a.Net == netTCP:
 			tcp = append(tcp, to)
 		case a.Net == netUDP && p.udp && a.Kind == addrMapped:
@@ -64,6 +67,10 @@ func (p planner) plan(peer wire.Candidate) []attempt {
 	}
 	attempts := p.schedule(nil, KindQUIC, mapped, 0, 0)
 	attempts = p.schedule(attempts, KindTCP, tcp, start, stagger)
+	attempts = p.schedule(attempts, KindTCP, met, 0, 0)
+	for i, a := range attempts {
+		attempts[i].meet = a.kind == KindTCP && slices.Contains(met, a.to) && !slices.Contains(tcp, a.to)
+	}
 	if len(tcp) > 0 {
 		start += afterTCP
 	}

@@ -35,6 +35,11 @@ func TestPlan(t *testing.T) {
 			wire.Candidate{Key: publicOf(smaller), Addrs: addrs("tcp host 203.0.113.1:1", "udp mapped 198.51.100.1:2")},
 			[]string{"0s quic 198.51.100.1:2", "15ms tcp 203.0.113.1:1"},
 		},
+		"where the peer dials from, this side dials to, at once": {
+			planner{self: publicOf(larger)},
+			wire.Candidate{Key: publicOf(smaller), Addrs: addrs("tcp mapped 203.0.113.1:2", "tcp host 203.0.113.1:1", "tcp mapped 203.0.113.1:1")},
+			[]string{"0s tcp 203.0.113.1:2 meet", "15ms tcp 203.0.113.1:1"},
+		},
 		"our own network first": {
 			planner{udp: true, interfaces: []netip.Prefix{lan}},
 			wire.Candidate{Addrs: addrs("tcp host 10.0.0.1:1", "tcp host 192.168.1.9:1")},
@@ -77,7 +82,11 @@ func TestPlan(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var got []string
 			for _, a := range c.planner.plan(c.peer) {
-				got = append(got, fmt.Sprint(a.after, " ", a.kind, " ", a.to))
+				meet := ""
+				if a.meet {
+					meet = " meet"
+				}
+				got = append(got, fmt.Sprint(a.after, " ", a.kind, " ", a.to, meet))
 			}
 			if fmt.Sprint(got) != fmt.Sprint(c.want) {
 				t.Errorf("got  %q\nwant %q", got, c.want)

@@ -88,10 +88,10 @@ func (e *Endpoint) dropIdle(peer wire.Key) {
 }
 
 // pick is the controlling side: the first connection wins, except that QUIC
-// gives TCP a moment to come in.
+// gives TCP, which needs a round trip more, the time to come in.
 func (e *Endpoint) pick(p *pair, c *Conn) bool {
 	if c.kind != KindTCP {
-		grace := time.NewTimer(min(max(minGrace, c.RTT()), maxGrace))
+		grace := time.NewTimer(min(minGrace+c.RTT()*3/2, maxGrace))
 		defer grace.Stop()
 		select {
 		case <-grace.C:

@@ -29,6 +29,30 @@ func tcpPackets(c *net.TCPConn) (sent, lost int64) {
 	return sent, lost
 }
 
+// tcpLosses is what the kernel knows of losses, if it tells.
+func tcpLosses(c *net.TCPConn) (l losses, ok bool) {
+	tcpInfo(c, func(i *unix.TCPInfo) {
+		l = losses{
+			lost: int64(i.Total_retrans),
+			rtt:  time.Duration(i.Rtt) * time.Microsecond, minRTT: time.Duration(i.Min_rtt) * time.Microsecond,
+		}
+		ok = true
+	})
+	return l, ok
+}
+
+// tcpByRate makes BBR the congestion control, where the kernel has it loaded; then any
+// user may choose it.
+func tcpByRate(c *net.TCPConn) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "bbr")
+	})
+}
+
 // tcpInfo shows what the kernel knows of a connection (TCP_INFO), if it tells.
 func tcpInfo(c *net.TCPConn, show func(*unix.TCPInfo)) {
 	raw, err := c.SyscallConn()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/wire"
@@ -15,7 +16,15 @@ import (
 // tcpStream is TLS over TCP.
 type tcpStream struct {
 	*tls.Conn
-	out *gatherer
+	out   *gatherer
+	tcp   *net.TCPConn // below both
+	stray *straying    // of the goroutine that writes
+}
+
+// newTCPStream is a stream of tc over tcp.
+func newTCPStream(tc *tls.Conn, out *gatherer, tcp net.Conn) tcpStream {
+	below := tcp.(*net.TCPConn)
+	return tcpStream{Conn: tc, out: out, tcp: below, stray: &straying{tcp: below}}
 }
 
 func (s tcpStream) Write(b []byte) (int, error) {
@@ -26,32 +35,23 @@ func (s tcpStream) Write(b []byte) (int, error) {
 	if flushErr := s.out.flush(); err == nil && flushErr != nil {
 		return 0, flushErr
 	}
+	s.stray.wrote()
 	return n, err
 }
 
 // Close interrupts a write, behind which TLS could not say goodbye.
 func (s tcpStream) Close() error {
 	if s.out.writing.Load() > 0 {
-		return s.out.Conn.Close()
+		return s.tcp.Close()
 	}
 	return s.Conn.Close()
 }
 
-func (s tcpStream) abort() { _ = s.NetConn().Close() }
+func (s tcpStream) abort() { _ = s.tcp.Close() }
 
-func (s tcpStream) rtt() time.Duration {
-	if tcp, ok := s.out.Conn.(*net.TCPConn); ok {
-		return tcpRTT(tcp)
-	}
-	return 0
-}
+func (s tcpStream) rtt() time.Duration { return tcpRTT(s.tcp) }
 
-func (s tcpStream) packets() (sent, lost int64) {
-	if tcp, ok := s.NetConn().(*net.TCPConn); ok {
-		return tcpPackets(tcp)
-	}
-	return 0, 0
-}
+func (s tcpStream) packets() (sent, lost int64) { return tcpPackets(s.tcp) }
 
 func keepAliveConfig() net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: 3}
@@ -59,18 +59,68 @@ func keepAliveConfig() net.KeepAliveConfig {
 
 // dialTCP makes an authenticated connection to the peer at one address.
 func (e *Endpoint) dialTCP(ctx context.Context, peer wire.Key, to netip.AddrPort) (*Conn, error) {
-	d := net.Dialer{Timeout: tcpDialWithin, KeepAliveConfig: keepAliveConfig(), Control: controlTCP}
+	d := e.dialer()
 	raw, err := d.DialContext(ctx, "tcp", to.String())
 	if err != nil {
 		return nil, err // names the address
 	}
-	out := &gatherer{Conn: raw}
+	return e.begin(ctx, peer, to, raw, raw)
+}
+
+// meetTCP dials from the port that takes links, which a NAT has mapped to the port at
+// which the peer dials this side: so that both SYNs get through, whether the peer takes
+// this one or they cross.
+func (e *Endpoint) meetTCP(ctx context.Context, peer wire.Key, to netip.AddrPort) (*Conn, error) {
+	d, ok := e.FromListener(e.dialer())
+	if !ok {
+		return e.dialTCP(ctx, peer, to)
+	}
+	raw, err := d.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return nil, err
+	}
+	m := &meeting{Conn: raw, controls: controls(e.identity.key, peer)}
+	c, err := e.begin(ctx, peer, to, raw, m)
+	if !errors.Is(err, errMet) {
+		return c, err
+	}
+	return e.answer(ctx, e.identity.config(&peer), to, raw, m)
+}
+
+func (e *Endpoint) dialer() net.Dialer {
+	return net.Dialer{Timeout: tcpDialWithin, KeepAliveConfig: keepAliveConfig(), Control: controlTCP}
+}
+
+// FromListener makes d dial from the port that takes links over TCP, so that whoever is
+// dialled sees how a NAT maps that port. It reports whether that is possible here.
+func (e *Endpoint) FromListener(d net.Dialer) (net.Dialer, bool) {
+	if !e.shared {
+		return d, false
+	}
+	at := addrPort(e.tcp.Addr())
+	local := &net.TCPAddr{Port: int(at.Port())}
+	if !at.Addr().IsUnspecified() {
+		local.IP = at.Addr().AsSlice()
+	}
+	d.LocalAddr = local
+	d.Control = func(network, address string, raw syscall.RawConn) error {
+		return errors.Join(controlTCP(network, address, raw), sharePort(raw))
+	}
+	return d, true
+}
+
+// begin is TLS as a client over raw, to which conn leads; raw is closed when it fails,
+// but for errMet.
+func (e *Endpoint) begin(ctx context.Context, peer wire.Key, to netip.AddrPort, raw, conn net.Conn) (*Conn, error) {
+	out := &gatherer{Conn: conn}
 	tc := tls.Client(out, e.identity.config(&peer))
 	if err := tc.HandshakeContext(ctx); err != nil {
-		raw.Close()
+		if !errors.Is(err, errMet) {
+			raw.Close()
+		}
 		return nil, fmt.Errorf("tcp %s: %w", to, err)
 	}
-	return e.newConn(tcpStream{tc, out}, KindTCP, peer, to), nil
+	return e.newConn(newTCPStream(tc, out, raw), KindTCP, peer, to), nil
 }
 
 // acceptTCP takes inbound connections until the listener is closed.
@@ -99,7 +149,6 @@ func (e *Endpoint) acceptTCP() {
 			c, err := e.serveTCP(raw, config, from)
 			if err != nil {
 				release()
-				raw.Close()
 				e.log.Debug("inbound connection refused", "net", "tcp", "addr", from, "err", err)
 				return
 			}
@@ -112,16 +161,23 @@ func (e *Endpoint) acceptTCP() {
 func (e *Endpoint) serveTCP(raw net.Conn, config *tls.Config, from netip.AddrPort) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(e.ctx, handshakeWithin)
 	defer cancel()
-	out := &gatherer{Conn: raw}
+	return e.answer(ctx, config, from, raw, raw)
+}
+
+// answer is TLS as a server over raw, to which conn leads; raw is closed when it fails.
+func (e *Endpoint) answer(ctx context.Context, config *tls.Config, from netip.AddrPort, raw, conn net.Conn) (*Conn, error) {
+	out := &gatherer{Conn: conn}
 	tc := tls.Server(out, config)
-	if err := tc.HandshakeContext(ctx); err != nil {
-		return nil, err
+	err := tc.HandshakeContext(ctx)
+	var peer wire.Key
+	if err == nil {
+		peer, err = peerKey(tc.ConnectionState())
 	}
-	peer, err := peerKey(tc.ConnectionState())
 	if err != nil {
-		return nil, err
+		raw.Close()
+		return nil, fmt.Errorf("tcp %s: %w", from, err)
 	}
-	return e.newConn(tcpStream{tc, out}, KindTCP, peer, from), nil
+	return e.newConn(newTCPStream(tc, out, raw), KindTCP, peer, from), nil
 }
 
 // addrPort is the address in a net.Addr, an IPv4 one as such even when it comes

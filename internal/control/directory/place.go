@@ -66,8 +66,8 @@ func TierOf(a, b Place) Tier {
 }
 
 // Connect estimates the probability that two peers can link: direct on one
-// site, by TCP where either end takes connections from outside, else by UDP hole
-// punching. The figures are first guesses around the 70 % that DCUtR measured
+// site, by TCP where either end takes connections from outside, else by hole
+// punching, over UDP and TCP. The figures are first guesses around the 70 % that DCUtR measured
 // over all pairs; only their order and which lie under [minConnect] matter.
 func Connect(tier Tier, a, b *Facts) float64 {
 	if tier == SameSite {
@@ -80,16 +80,17 @@ func Connect(tier Tier, a, b *Facts) float64 {
 	return p
 }
 
-// punch is the chance of UDP between two kinds of NAT, by rank. Symmetric with
-// cone works where the cone filters by address only; symmetric with symmetric
-// would need both ports guessed; blocked is TCP's business.
+// punch is the chance of hole punching between two kinds of NAT, by rank. Symmetric
+// with cone works where the cone filters by address only; symmetric with symmetric
+// would need both ports guessed. Where UDP is blocked TCP may still get through, which
+// fewer routers let cross than UDP.
 func punch(a, b int) float64 {
 	return [5][5]float64{
-		{0.95, 0.95, 0.95, 0.95, 0}, // open
-		{0.95, 0.85, 0.60, 0.30, 0}, // cone
-		{0.95, 0.60, 0.50, 0.20, 0}, // not known
-		{0.95, 0.30, 0.20, 0, 0},    // symmetric
-		{},                          // blocked
+		{0.95, 0.95, 0.95, 0.95, 0},    // open
+		{0.95, 0.85, 0.60, 0.30, 0.40}, // cone
+		{0.95, 0.60, 0.50, 0.20, 0.30}, // not known
+		{0.95, 0.30, 0.20, 0, 0},       // symmetric
+		{0, 0.40, 0.30, 0, 0.30},       // blocked
 	}[a][b]
 }
 

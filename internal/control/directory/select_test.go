@@ -142,7 +142,9 @@ func ineligible(a, m *Member) string {
 	x, y := a.Peer.Place, m.Peer.Place
 	site := x.Site == y.Site
 	country := x.Country != "" && x.Country == y.Country
-	udp := f.NAT != wire.NATBlocked && g.NAT != wire.NATBlocked
+	none := func(h, i *Facts) bool {
+		return h.NAT == wire.NATBlocked && (i.NAT == wire.NATOpen || i.NAT == wire.NATSymmetric)
+	}
 	tcp := f.TCP || g.TCP
 	switch {
 	case !m.Expires.After(start):
@@ -159,8 +161,8 @@ func ineligible(a, m *Member) string {
 		return "the policy is same-country"
 	case site || tcp:
 		return ""
-	case !udp:
-		return "UDP is blocked and nobody takes TCP"
+	case none(f, g) || none(g, f):
+		return "UDP is blocked, and TCP has no port to go to"
 	case f.NAT == wire.NATSymmetric && g.NAT == wire.NATSymmetric:
 		return "both have symmetric NAT"
 	}
