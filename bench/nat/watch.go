@@ -6,6 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"regexp"
+	"time"
 
 	"github.com/tandem-cdn/tandem/test/lab"
 )
@@ -53,3 +56,23 @@ func watched(ctx context.Context, h *lab.Host) (tcp, udp int64, err error) {
 	}
 	return tcp, udp, nil
 }
+
+// firstByte reads from a client's log how many seconds after it was told of peers the
+// first of them sent something; 0 where none did.
+func firstByte(log string) (float64, error) {
+	b, err := os.ReadFile(log)
+	if err != nil {
+		return 0, fmt.Errorf("time to the first byte: %w", err)
+	}
+	m := firstBytes.FindSubmatch(b)
+	if m == nil {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(string(m[1]))
+	if err != nil {
+		return 0, fmt.Errorf("time to the first byte: %w", err)
+	}
+	return d.Seconds(), nil
+}
+
+var firstBytes = regexp.MustCompile(`msg="first bytes from a peer".* after=(\S+)`)

@@ -95,15 +95,20 @@ func (c *control) onWelcome(ctx context.Context, w wire.Welcome, local netip.Add
 	for _, r := range c.e.ledger.Pending(c.url) {
 		c.s.Report(r)
 	}
-	if err == nil || ctx.Err() != nil {
-		return
+	again := func(mapped []wire.Addr, nat wire.NAT) {
+		c.update(host, slices.Concat(mapped, seen), nat)
+		if len(mapped) > 0 {
+			c.meetAgain()
+		}
 	}
-	if mapped, nat, err = c.p.endpoint.Gather(ctx, servers); err != nil {
-		c.e.log.Debug("no answer from STUN", "error", err)
+	if err != nil && ctx.Err() == nil {
+		if mapped, nat, err = c.p.endpoint.Gather(ctx, servers); err != nil {
+			c.e.log.Debug("no answer from STUN", "error", err)
+		}
+		again(mapped, nat)
 	}
-	c.update(host, slices.Concat(mapped, seen), nat)
-	if len(mapped) > 0 {
-		c.meetAgain()
+	if err == nil && nat != wire.NATOpen && nat != wire.NATSymmetric {
+		c.p.endpoint.Keep(ctx, servers, mapped, again)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/nat"
@@ -181,4 +182,25 @@ func (e *Endpoint) Gather(ctx context.Context, stun []string) ([]wire.Addr, wire
 		addrs = append(addrs, wire.Addr{Net: netUDP, Addr: m.String(), Kind: addrMapped})
 	}
 	return addrs, found.Kind, err
+}
+
+// Keep asks STUN servers again every 15 seconds until ctx ends, which keeps the mapping
+// that a NAT has given to the shared UDP socket, and calls changed with what has become of
+// it when that is not what mapped says. What answers no more is asked again.
+func (e *Endpoint) Keep(ctx context.Context, stun []string, mapped []wire.Addr, changed func([]wire.Addr, wire.NAT)) {
+	tick := time.NewTicker(keepAlive)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now, kind, err := e.Gather(ctx, stun)
+		if err != nil || slices.Equal(now, mapped) {
+			continue
+		}
+		mapped = now
+		changed(now, kind)
+	}
 }

@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	case "stun":
 		err = serveSTUN(os.Args[1:])
 	case "peer":
-		err = runPeer(os.Args[1], os.Args[2], os.Args[3:])
+		err = runPeer(os.Args[1], os.Args[2], os.Args[3], os.Args[4:])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -95,9 +95,13 @@ type outcome struct {
 }
 
 // runPeer says how it can be reached, reads of its peer, and tells the outcome,
-// one line of JSON each.
-func runPeer(local, listenTCP string, stun []string) error {
+// one line of JSON each. The link is idle for a while before it is used.
+func runPeer(local, listenTCP, idle string, stun []string) error {
 	ctx := context.Background()
+	wait, err := time.ParseDuration(idle)
+	if err != nil {
+		return err
+	}
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return err
@@ -117,6 +121,9 @@ func runPeer(local, listenTCP string, stun []string) error {
 		return err
 	}
 	self.Addrs, self.NAT = slices.Concat(self.Addrs, mapped, seen), kind
+	go e.Keep(ctx, stun, mapped, func(now []wire.Addr, _ wire.NAT) {
+		fmt.Fprintf(os.Stderr, "the mapping has become %v\n", now)
+	})
 	out := json.NewEncoder(os.Stdout)
 	if err := out.Encode(self); err != nil {
 		return err
@@ -137,6 +144,8 @@ func runPeer(local, listenTCP string, stun []string) error {
 	}
 	defer c.Close()
 	result.Kind, result.Remote = c.Kind(), c.RemoteAddr().String()
+	timer := time.NewTimer(wait)
+	<-timer.C
 	if err := exchange(c, e.Key()); err != nil {
 		result.Err = err.Error()
 	}
@@ -188,8 +197,8 @@ func (p *peerOn) stop() {
 	_ = p.cmd.Wait()
 }
 
-func startPeer(ctx context.Context, h *lab.Host, listenTCP string) (*peerOn, error) {
-	cmd := h.Command(ctx, os.Args[0], h.IP.String(), listenTCP, "10.77.1.1:3478", "10.77.1.1:3479")
+func startPeer(ctx context.Context, h *lab.Host, listenTCP string, idle time.Duration) (*peerOn, error) {
+	cmd := h.Command(ctx, os.Args[0], h.IP.String(), listenTCP, idle.String(), "10.77.1.1:3478", "10.77.1.1:3479")
 	cmd.Env = append(os.Environ(), roleVar+"=peer")
 	cmd.Stderr = os.Stderr
 	in, errIn := cmd.StdinPipe()
@@ -220,6 +229,8 @@ type race struct {
 	name      string
 	a, b      *lab.Host
 	listenTCP string
+	rest      time.Duration // how long both wait to be told
+	idle      time.Duration // how long the link is not used
 	skew      time.Duration // how much later the second is told
 	want      transport.Kind
 
@@ -231,17 +242,20 @@ type race struct {
 func (r *race) run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	peerA, err := startPeer(ctx, r.a, r.listenTCP)
+	peerA, err := startPeer(ctx, r.a, r.listenTCP, r.idle)
 	if err != nil {
 		return err
 	}
 	defer peerA.stop()
-	peerB, err := startPeer(ctx, r.b, r.listenTCP)
+	peerB, err := startPeer(ctx, r.b, r.listenTCP, r.idle)
 	if err != nil {
 		return err
 	}
 	defer peerB.stop()
 	r.natA, r.natB = peerA.own.NAT, peerB.own.NAT
+	rested := time.NewTimer(r.rest)
+	defer rested.Stop()
+	<-rested.C
 	errA := peerA.tell(peerB.own)
 	timer := time.NewTimer(r.skew)
 	defer timer.Stop()
@@ -282,10 +296,22 @@ func TestNATs(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	forgetful, err := l.Clients(t.Context(), 2, lab.Link{}, lab.Renumbered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range forgetful {
+		if err := h.ForgetUDP(t.Context(), 20*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+
 	const none = transport.Kind("")
 	races := []*race{
 		{name: "LAN", a: lan[0], b: lan[1], want: transport.KindTCP},
 		{name: "LAN without TCP", a: lan[0], b: lan[1], listenTCP: transport.Off, want: transport.KindQUIC},
+		{name: "mappings kept", a: forgetful[0], b: forgetful[1], listenTCP: transport.Off, rest: 25 * time.Second, want: transport.KindQUIC},
+		{name: "idle link kept", a: forgetful[0], b: forgetful[1], listenTCP: transport.Off, idle: 25 * time.Second, want: transport.KindQUIC},
 		{name: "cone-cone, told apart", a: hosts[lab.Cone][0], b: hosts[lab.Cone][1], skew: 400 * time.Millisecond, want: transport.KindTCP},
 		{name: "firewalled-firewalled, told apart", a: hosts[lab.Firewalled][0], b: hosts[lab.Firewalled][1], skew: 400 * time.Millisecond, want: transport.KindTCP},
 	}

@@ -289,7 +289,7 @@ func TestKindsOfNAT(t *testing.T) {
 		mappings int  // different addresses that two mirrors see, 0: none answers
 		inbound  bool // a stranger reaches the host over TCP and UDP
 	}{
-		{Open, 1, true}, {Cone, 1, false}, {Symmetric, 2, false}, {Firewalled, 0, false},
+		{Open, 1, true}, {Cone, 1, false}, {Renumbered, 1, false}, {Symmetric, 2, false}, {Firewalled, 0, false},
 	} {
 		t.Run(string(tt.kind), func(t *testing.T) {
 			h := must(l.Client(ctx, Link{}, tt.kind))(t)

@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // NAT is what stands between a client and the others.
@@ -16,7 +18,8 @@ type NAT string
 // inside asked for.
 const (
 	Open       NAT = "open"       // none: a public address
-	Cone       NAT = "cone"       // one mapping whatever the destination
+	Cone       NAT = "cone"       // one mapping whatever the destination, of the same port
+	Renumbered NAT = "renumbered" // one mapping whatever the destination, of another port
 	Symmetric  NAT = "symmetric"  // another port for every destination
 	Firewalled NAT = "firewalled" // a cone NAT that passes TCP from inside only, no UDP
 )
@@ -73,6 +76,15 @@ func (l *Lab) plugLocal(ctx context.Context, h *Host, gateway netip.Addr, port s
 	)
 }
 
+// ForgetUDP has the NAT in front of the host forget mappings of UDP that are not used for
+// a time, in whole seconds. The kernel's own times are 30 and, where both sides have sent
+// for a while, 120 seconds.
+func (h *Host) ForgetUDP(ctx context.Context, after time.Duration) error {
+	s := strconv.Itoa(int(after / time.Second))
+	return runAll(ctx, in(h.wanNS, "sysctl", "-qw",
+		"net.netfilter.nf_conntrack_udp_timeout="+s, "net.netfilter.nf_conntrack_udp_timeout_stream="+s))
+}
+
 // local is the address of machine m on the local network k.
 func local(k, m int) netip.Addr {
 	return netip.AddrFrom4([4]byte{192, 168, byte(k), byte(m)})
@@ -83,11 +95,15 @@ func local(k, m int) netip.Addr {
 // would take the port that the host inside is about to punch through.
 func rules(kind NAT) string {
 	var b strings.Builder
-	random := ""
-	if kind == Symmetric {
-		random = " fully-random"
+	masquerade := "masquerade"
+	switch kind {
+	case Symmetric:
+		masquerade += " fully-random"
+	case Renumbered: // the kernel keeps to the first port of a socket's while that is in use
+		masquerade = "meta l4proto { tcp, udp } masquerade to :1024-9999"
+	default:
 	}
-	fmt.Fprintf(&b, "table ip nat { chain post { type nat hook postrouting priority 100; oifname %q masquerade%s; }; };\n", uplink, random)
+	fmt.Fprintf(&b, "table ip nat { chain post { type nat hook postrouting priority 100; oifname %q %s; }; };\n", uplink, masquerade)
 	b.WriteString("table ip filter {\n")
 	fmt.Fprintf(&b, "chain input { type filter hook input priority 0; policy accept; iifname %q ct state != { established, related } drop; };\n", uplink)
 	b.WriteString("chain forward { type filter hook forward priority 0; policy drop;\n")
