@@ -79,6 +79,11 @@ func (e *Endpoint) meetTCP(ctx context.Context, peer wire.Key, to netip.AddrPort
 	if err != nil {
 		return nil, err
 	}
+	return e.meet(ctx, peer, to, raw)
+}
+
+// meet is TLS over a connection that the peer may have dialled, too.
+func (e *Endpoint) meet(ctx context.Context, peer wire.Key, to netip.AddrPort, raw net.Conn) (*Conn, error) {
 	m := &meeting{Conn: raw, controls: controls(e.identity.key, peer)}
 	c, err := e.begin(ctx, peer, to, raw, m)
 	if !errors.Is(err, errMet) {

@@ -113,14 +113,22 @@ func ask(mirrors []string) {
 	}
 }
 
+// askOne asks three times, for longer each time: on a busy machine a mirror may have to
+// wait for its turn. What another mirror says late is not taken for this one's answer.
 func askOne(pc net.PacketConn, mirror string) string {
-	to := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(mirror))
+	to := netip.MustParseAddrPort(mirror)
 	b := make([]byte, 64)
-	for range 3 {
-		_, _ = pc.WriteTo([]byte("?"), to)
-		_ = pc.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
-		if n, _, err := pc.ReadFrom(b); err == nil {
-			return string(b[:n])
+	for wait := 300 * time.Millisecond; wait < 2*time.Second; wait *= 2 {
+		_, _ = pc.WriteTo([]byte("?"), net.UDPAddrFromAddrPort(to))
+		_ = pc.SetReadDeadline(time.Now().Add(wait))
+		for {
+			n, from, err := pc.ReadFrom(b)
+			if err != nil {
+				break
+			}
+			if from.(*net.UDPAddr).AddrPort() == to {
+				return string(b[:n])
+			}
 		}
 	}
 	return "silence"
