@@ -15,13 +15,13 @@ LINTER    := v2.15.0
 GOLANGCI  := $(shell command -v golangci-lint || echo bin/golangci-lint)
 REPORT     = $(GO) run ./test/report
 # Packages that start goroutines: those are worth the race detector's time.
-CONCURRENT = $(wildcard $(addprefix internal/,agent agentapi control edge fetch filehash ledger node publish session store swarm transport nat cli))
+CONCURRENT = $(wildcard $(addprefix internal/,agent agentapi control edge fetch filehash hoststate ledger node publish session store swarm transport nat cli))
 # -tags and -trimpath of the one static binary.
 BUILD      = CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w'
 # What make bench runs, and with which flags beside -runs.
 BENCHES   := flash neverslower mixed validate edges spike versions edge manners nat paths
 flash      = -case all -what all
-PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64
+PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64
 
 .PHONY: help build test race fuzz micro bench soak lint fmt demo cross vectors deps clean
 

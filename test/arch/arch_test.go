@@ -33,7 +33,7 @@ var layers = [][]string{
 	{"internal/fetch/", "internal/swarm/", "internal/session/", "internal/store/", "internal/ledger/", "internal/media/", "internal/geo/"},
 	{"internal/transport/", "internal/upload/", "internal/governor/"},
 	{"internal/nat/"},
-	{"internal/config/", "internal/filehash/", "internal/keyfile/", "scenarios/"},
+	{"internal/config/", "internal/hoststate/", "internal/filehash/", "internal/keyfile/", "scenarios/"},
 	{"internal/wire/", "internal/manifest/", "internal/chunkmap/", "internal/grant/"},
 }
 
