@@ -8,10 +8,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strings"
 	"time"
-
-	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
 const (
@@ -28,14 +28,16 @@ type Day struct {
 	FromEdge  int64 `json:"from_edge"`
 	FromPeers int64 `json:"from_peers"`
 	Downloads int64 `json:"downloads"` // their number
+	// Received is all object data that came, also of downloads that did not end.
+	Received int64 `json:"received"`
 }
 
 func (d Day) plus(e Day) Day {
-	return Day{d.Uploaded + e.Uploaded, d.FromEdge + e.FromEdge, d.FromPeers + e.FromPeers, d.Downloads + e.Downloads}
+	return Day{d.Uploaded + e.Uploaded, d.FromEdge + e.FromEdge, d.FromPeers + e.FromPeers, d.Downloads + e.Downloads, d.Received + e.Received}
 }
 
-// Uploaded counts n bytes of an object sent to a peer.
-func (l *Ledger) Uploaded(_ manifest.ObjectID, n int) { l.count(Day{Uploaded: int64(n)}) }
+// Received counts n bytes of object data that came.
+func (l *Ledger) Received(n int64) { l.count(Day{Received: n}) }
 
 // count adds to today, and writes when it is time: the caller who comes by then
 // pays for it, the others do not wait.
@@ -94,6 +96,10 @@ func add(to, days map[string]Day) {
 func (l *Ledger) save() error {
 	l.saving.Lock()
 	defer l.saving.Unlock()
+	return errors.Join(l.saveDays(), l.saveShares())
+}
+
+func (l *Ledger) saveDays() error {
 	l.mu.Lock()
 	unsaid := l.unsaid
 	l.unsaid = map[string]Day{}
@@ -130,23 +136,33 @@ func (l *Ledger) save() error {
 
 func (l *Ledger) sharedPath() string { return filepath.Join(l.dir, "shared.json") }
 
-// written reads the file of counters. One that cannot be read is put aside, and
-// the counters begin anew.
 func (l *Ledger) written() map[string]Day {
 	days := map[string]Day{}
-	b, err := read(l.sharedPath(), maxShared)
+	if l.readCounters(l.sharedPath(), &days); days == nil {
+		days = map[string]Day{}
+	}
+	return days
+}
+
+// readCounters reads a file of counters, if there is one. One that cannot be read is put
+// aside, and the counters begin anew.
+func (l *Ledger) readCounters(path string, to any) {
+	b, err := read(path, maxShared)
 	if errors.Is(err, fs.ErrNotExist) {
-		return days
+		return
+	}
+	if err == nil && strings.TrimSpace(string(b)) == "null" {
+		err = errors.New("it is empty")
 	}
 	if err == nil {
-		err = json.Unmarshal(b, &days)
+		err = json.Unmarshal(b, to)
 	}
-	if err == nil && days != nil {
-		return days
+	if err == nil {
+		return
 	}
-	l.log.Warn("unreadable counters put aside", "file", l.sharedPath(), "error", err)
-	if err := os.Rename(l.sharedPath(), l.sharedPath()+".bad"); err != nil {
+	reflect.ValueOf(to).Elem().SetZero()
+	l.log.Warn("unreadable counters put aside", "file", path, "error", err)
+	if err := os.Rename(path, path+".bad"); err != nil {
 		l.log.Warn("counters not put aside", "error", err)
 	}
-	return map[string]Day{}
 }

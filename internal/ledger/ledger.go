@@ -1,5 +1,6 @@
 // Package ledger is what a client writes down of its part in swarms: the reports
-// that control has not acknowledged yet, and what was shared, by day.
+// that control has not acknowledged yet, and what was shared, by day, by object and by
+// publisher.
 //
 // A report is one file, written whole and synced before it is sent, and removed
 // when control has it: neither a kill, nor a loss of power, nor a control that is
@@ -17,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
 const (
@@ -33,11 +36,13 @@ type Ledger struct {
 
 	reports sync.Mutex // over the files of reports
 
-	mu     sync.Mutex
-	unsaid map[string]Day // counted since the file was written
-	saved  time.Time
-	clock  *clock
-	saving sync.Mutex // over the file of counters
+	mu       sync.Mutex
+	unsaid   map[string]Day              // counted since the file was written
+	unshared Shares                      // the same by object and publisher
+	names    map[manifest.ObjectID]Share // without numbers
+	saved    time.Time
+	clock    *clock
+	saving   sync.Mutex // over the file of counters
 }
 
 // Open opens the ledger in dir, which is made when missing.
@@ -45,7 +50,7 @@ func Open(dir string, log *slog.Logger) (*Ledger, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	l := &Ledger{dir: dir, log: log, unsaid: map[string]Day{}, saved: time.Now(), clock: newClock(dir)}
+	l := &Ledger{dir: dir, log: log, unsaid: map[string]Day{}, unshared: newShares(), names: map[manifest.ObjectID]Share{}, saved: time.Now(), clock: newClock(dir)}
 	if err := os.MkdirAll(l.reportsDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
