@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/hoststate"
 )
 
 // Errors by cause; those of this package wrap one of them. Test with [errors.Is].
@@ -50,6 +51,9 @@ type Config struct {
 	Upload bool
 	// UploadLimit and DownloadLimit are in bytes per second; 0 is no limit.
 	UploadLimit, DownloadLimit int64
+	// UploadAlso are states of the machine in which uploads go on where they rest
+	// otherwise: "battery", "metered" (a link that is paid for by the byte), "vpn".
+	UploadAlso []string
 	// NoP2P fetches everything from servers.
 	NoP2P bool
 	// HTTP is used for servers; the default suits bulk data.
@@ -72,6 +76,7 @@ type Client struct {
 // New returns a client. Close must be called in the end.
 func New(cfg Config) (*Client, error) {
 	e, err := agent.New(agent.Config{
+		Host: hoststate.New(cfg.Logger), UploadAlso: cfg.UploadAlso,
 		Data: cfg.Data, Upload: cfg.Upload, UploadLimit: cfg.UploadLimit, DownloadLimit: cfg.DownloadLimit,
 		NoP2P: cfg.NoP2P, HTTP: cfg.HTTP, Agent: cfg.Agent, Logger: cfg.Logger,
 	})

@@ -2,18 +2,22 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/hoststate"
 	"github.com/tandem-cdn/tandem/internal/ledger"
 	"github.com/tandem-cdn/tandem/internal/swarm"
 )
 
 // allowEvery is how often it is looked at what may be uploaded.
 const allowEvery = 5 * time.Second
+
+// hostWithin is how long nothing is uploaded at the beginning because the state of the
+// machine is not known yet.
+const hostWithin = time.Second
 
 // Hours are a part of every day, by the machine's own time. To may be before From:
 // then they go over midnight.
@@ -39,13 +43,14 @@ type allowance struct {
 	why  string // nothing may be; "" where it may
 }
 
-// allowed is what the user's settings allow at a time, when used bytes were uploaded
-// since the month began.
-func (c *Config) allowed(now time.Time, used int64) allowance {
+// allowed is what the user's settings allow at a time on a machine in a state, when used
+// bytes were uploaded since the month began. What is not known of the machine forbids
+// nothing.
+func (c *Config) allowed(now time.Time, host hoststate.State, used int64) allowance {
 	a := allowance{rate: c.UploadLimit, left: math.MaxInt64}
 	if c.UploadMonthly > 0 {
 		if a.left = c.UploadMonthly - used; a.left <= 0 {
-			a.why = fmt.Sprintf("the %d bytes of this month are used up", c.UploadMonthly)
+			a.why = "the bytes of this month are used up"
 		}
 	}
 	for _, h := range c.QuietHours {
@@ -57,15 +62,62 @@ func (c *Config) allowed(now time.Time, used int64) allowance {
 			a.rate = h.Rate
 		}
 	}
+	for _, r := range rests {
+		if r.in(host) == hoststate.Yes && !slices.Contains(c.UploadAlso, r.state) {
+			a.why = r.why
+		}
+	}
 	return a
+}
+
+// rests are the states of the machine in which uploads rest; the last that holds is the
+// one that users are told of.
+var rests = []struct {
+	state, why string
+	in         func(hoststate.State) hoststate.Answer
+}{
+	{"vpn", "through a VPN", func(s hoststate.State) hoststate.Answer { return s.VPN }},
+	{"metered", "on a metered link", func(s hoststate.State) hoststate.Answer { return s.Metered }},
+	{"battery", "on battery", func(s hoststate.State) hoststate.Answer { return s.Battery }},
+}
+
+// States are what [Config.UploadAlso] may name.
+func States() (all []string) {
+	for _, r := range rests {
+		all = append(all, r.state)
+	}
+	return all
+}
+
+// HostState is what is known of the machine.
+func (e *Engine) HostState() (s hoststate.State) {
+	if e.cfg.Host != nil {
+		s = e.cfg.Host.State()
+	}
+	return s
+}
+
+// allowedNow is what is allowed at this moment.
+func (e *Engine) allowedNow() allowance {
+	return e.cfg.allowed(time.Now(), e.HostState(), e.ledger.Month().Uploaded)
 }
 
 // allow keeps uploads within what is allowed until the engine ends.
 func (e *Engine) allow(ctx context.Context, node *swarm.Node, p *pacer) {
 	tick := time.NewTicker(allowEvery)
 	defer tick.Stop()
+	var changed <-chan struct{}
+	if e.cfg.Upload && e.cfg.Host != nil {
+		changed = e.cfg.Host.Changed()
+		first, cancel := context.WithTimeout(ctx, hostWithin)
+		select {
+		case <-first.Done():
+		case <-changed:
+		}
+		cancel()
+	}
 	for {
-		a := e.cfg.allowed(time.Now(), e.ledger.Month().Uploaded)
+		a := e.allowedNow()
 		p.allow(a)
 		if node.Pause(a.why != "") {
 			e.log.Info("uploads paused or resumed", "paused", a.why)
@@ -80,6 +132,7 @@ func (e *Engine) allow(ctx context.Context, node *swarm.Node, p *pacer) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-changed:
 		}
 	}
 }
@@ -87,12 +140,13 @@ func (e *Engine) allow(ctx context.Context, node *swarm.Node, p *pacer) {
 // Paused is why nothing is uploaded for the moment although sharing is on; mostly
 // empty.
 func (e *Engine) Paused() string {
-	return e.cfg.allowed(time.Now(), e.ledger.Month().Uploaded).why
+	return e.allowedNow().why
 }
 
-// Shared is what the ledger has: of this month, and by UTC date.
-func (e *Engine) Shared() (month ledger.Day, days map[string]ledger.Day) {
-	return e.ledger.Month(), e.ledger.Days()
+// Shared is what the ledger has: of this month, by UTC date, and by object.
+func (e *Engine) Shared() (month ledger.Day, days map[string]ledger.Day, shares ledger.Shares) {
+	e.down.settle()
+	return e.ledger.Month(), e.ledger.Days(), e.ledger.Shares()
 }
 
 // pause has control name this client to peers as one that uploads, or not.

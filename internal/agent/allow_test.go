@@ -4,6 +4,8 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"github.com/tandem-cdn/tandem/internal/hoststate"
 )
 
 func TestAllowed(t *testing.T) {
@@ -26,20 +28,49 @@ func TestAllowed(t *testing.T) {
 		{day(6, 0), 100, 1000, 4900, false},
 		{day(7, 0), 5000, 1000, 0, true},
 	} {
-		a := c.allowed(tt.at, tt.used)
+		a := c.allowed(tt.at, hoststate.State{}, tt.used)
 		if a.rate != tt.rate || a.left != tt.left || (a.why != "") != tt.paused {
 			t.Errorf("at %v with %d used: %+v, want %+v", tt.at, tt.used, a, tt)
 		}
 	}
-	if a := (&Config{}).allowed(day(12, 0), 1<<40); a.why != "" || a.rate != 0 || a.left != math.MaxInt64 {
+	if a := (&Config{}).allowed(day(12, 0), hoststate.State{}, 1<<40); a.why != "" || a.rate != 0 || a.left != math.MaxInt64 {
 		t.Errorf("without settings: %+v", a)
+	}
+}
+
+// Uploads rest in the states of the machine that are not excepted, and for nothing that
+// is not known.
+func TestAllowedByHost(t *testing.T) {
+	yes := hoststate.State{Battery: hoststate.Yes, Metered: hoststate.Yes, VPN: hoststate.Yes, Idle: hoststate.Yes}
+	no := hoststate.State{Battery: hoststate.No, Metered: hoststate.No, VPN: hoststate.No, Idle: hoststate.No}
+	for _, tt := range []struct {
+		host hoststate.State
+		also []string
+		why  string
+	}{
+		{hoststate.State{}, nil, ""},
+		{no, nil, ""},
+		{yes, nil, "on battery"},
+		{yes, []string{"battery"}, "on a metered link"},
+		{yes, []string{"metered", "battery"}, "through a VPN"},
+		{yes, States(), ""},
+		{hoststate.State{Metered: hoststate.Yes}, []string{"vpn"}, "on a metered link"},
+		{hoststate.State{VPN: hoststate.Yes}, nil, "through a VPN"},
+	} {
+		c := Config{UploadAlso: tt.also}
+		if a := c.allowed(time.Now(), tt.host, 0); a.why != tt.why {
+			t.Errorf("%+v, except %q: %q, want %q", tt.host, tt.also, a.why, tt.why)
+		}
+	}
+	if _, err := New(Config{Data: t.TempDir(), UploadAlso: []string{"sundays"}}); err == nil {
+		t.Error("an unknown state was taken")
 	}
 }
 
 // What a month allows is not exceeded between two looks at the ledger, and a paused
 // pacer lets nothing through.
 func TestPacerKeepsAllowance(t *testing.T) {
-	p := newPacer(false)
+	p := newPacer(nil)
 	if n, wait := p.Take(1000, true); n != 0 || wait == 0 {
 		t.Errorf("%d bytes before anything was allowed", n)
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/fetch"
+	"github.com/tandem-cdn/tandem/internal/hoststate"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
@@ -25,6 +27,14 @@ type Config struct {
 	// limit. QuietHours are when less may be uploaded, or nothing.
 	UploadMonthly int64
 	QuietHours    []Hours
+	// DownloadMonthly is the most bytes of objects to receive in a calendar month (UTC);
+	// 0 is no limit. Downloads end with [ErrMonthly] then.
+	DownloadMonthly int64
+	// Host tells of the machine; with nil nothing is known of it. Uploads rest on
+	// battery, on metered links and behind a VPN, except for what UploadAlso has:
+	// "battery", "metered", "vpn".
+	Host       Host
+	UploadAlso []string
 	// Ungoverned uploads take what they can get of the uplink, as any program does;
 	// else they give way to whatever else uses it.
 	Ungoverned bool
@@ -45,6 +55,13 @@ type Config struct {
 	Agent string
 	// Logger receives what happens; nil discards it.
 	Logger *slog.Logger
+}
+
+// Host follows the state of the machine while Run runs; see [hoststate.Watcher].
+type Host interface {
+	Run(ctx context.Context) error
+	State() hoststate.State
+	Changed() <-chan struct{}
 }
 
 // Request is one download.
@@ -127,5 +144,6 @@ var (
 	ErrChanged     = errors.New("the object changed during the download")
 	ErrExists      = errors.New("the file exists")
 	ErrDisk        = errors.New("the file cannot be written") // full, read-only, no permission
+	ErrMonthly     = errors.New("the bytes that may be received this month are used up")
 	ErrInterrupted = errors.New("interrupted")
 )

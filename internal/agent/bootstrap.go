@@ -261,7 +261,7 @@ func (d *Download) getDescribing(ctx context.Context, u *url.URL, linked bool, m
 	if !linked && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
 		return nil, nil, 0, errPlain // what some servers have for all that they have not
 	}
-	raw, err = io.ReadAll(io.LimitReader(newBody(ctx, resp.Body, nil), most+1))
+	raw, err = io.ReadAll(io.LimitReader(newBody(ctx, resp.Body, flow{}), most+1))
 	return raw, resp.Header, 0, err
 }
 

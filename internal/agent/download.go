@@ -87,7 +87,9 @@ func (e *Engine) Download(ctx context.Context, req Request) (*Download, error) {
 	}
 	d.ctx, d.cancel = context.WithCancelCause(e.ctx)
 	e.start(func() {
-		d.result, d.err = d.run(d.ctx)
+		ctx, end := e.down.during(d.ctx, d.req.Class)
+		d.result, d.err = d.run(ctx)
+		end()
 		d.notify()
 		close(d.done)
 		if d.late && d.e.cfg.Upload && d.temp == "" {
@@ -192,6 +194,9 @@ func (d *Download) run(ctx context.Context) (Result, error) {
 		if err == nil {
 			return d.finish()
 		}
+		if cause := context.Cause(ctx); errors.Is(cause, ErrMonthly) {
+			return Result{}, d.explain(cause)
+		}
 		// A reader may have had bytes of the version before.
 		if errors.Is(err, ErrChanged) && try < maxRestarts && !d.req.Sequential && ctx.Err() == nil {
 			d.e.log.Info("object changed, beginning anew", "url", d.url.Redacted(), "error", err)
@@ -205,7 +210,7 @@ func (d *Download) run(ctx context.Context) (Result, error) {
 
 // explain names the object and gives errors of other packages their cause.
 func (d *Download) explain(err error) error {
-	for _, known := range []error{ErrURL, ErrNotFound, ErrDenied, ErrServer, ErrNetwork, ErrTLS, ErrVerify, ErrChanged, ErrExists, ErrDisk, ErrInterrupted} {
+	for _, known := range []error{ErrURL, ErrNotFound, ErrDenied, ErrServer, ErrNetwork, ErrTLS, ErrVerify, ErrChanged, ErrExists, ErrDisk, ErrMonthly, ErrInterrupted} {
 		if errors.Is(err, known) {
 			return fmt.Errorf("%s: %w", d.url.Redacted(), err)
 		}
@@ -372,5 +377,5 @@ func (d *Download) sourceOf(resp *http.Response) *source {
 }
 
 func (d *Download) newSource() *source {
-	return &source{client: d.http, url: d.req.URL, header: d.req.Header, size: -1, limit: d.e.down, name: d.url.Redacted()}
+	return &source{client: d.http, url: d.req.URL, header: d.req.Header, size: -1, down: d.e.down.flow(d.req, d.start), name: d.url.Redacted()}
 }

@@ -14,7 +14,6 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	"github.com/tandem-cdn/tandem/internal/keyfile"
 	"github.com/tandem-cdn/tandem/internal/ledger"
@@ -32,7 +31,7 @@ type Engine struct {
 	temp   bool // data is to be removed at the end
 	http   *http.Client
 	dialer *dialer // of http; nil for one that is not the engine's own
-	down   *rate.Limiter
+	down   *downlink
 	ledger *ledger.Ledger
 	hosts  *hosts
 	echoes chan string // STUN servers that control has named
@@ -66,6 +65,11 @@ func New(cfg Config) (*Engine, error) {
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
+	for _, state := range cfg.UploadAlso {
+		if !slices.Contains(States(), state) {
+			return nil, fmt.Errorf("upload also: unknown state %.40q, want one of %q", state, States())
+		}
+	}
 	if err := e.prepareData(); err != nil {
 		return nil, err
 	}
@@ -79,13 +83,15 @@ func New(cfg Config) (*Engine, error) {
 	if e.ledger, err = ledger.Open(filepath.Join(e.data, "ledger"), e.log); err != nil {
 		return nil, fmt.Errorf("ledger in %s: %w", e.data, err)
 	}
-	if cfg.DownloadLimit > 0 {
-		e.down = rate.NewLimiter(rate.Limit(cfg.DownloadLimit), burst)
-	}
+	e.down = newDownlink(cfg, e.ledger)
 	e.hosts = newHosts(e.http)
 	e.history = openHistory(filepath.Join(e.data, "downloads.json"))
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.group, _ = errgroup.WithContext(e.ctx)
+	e.group.Go(func() error { e.down.run(e.ctx); return nil })
+	if cfg.Upload && cfg.Host != nil {
+		e.group.Go(func() error { return cfg.Host.Run(e.ctx) })
+	}
 	return e, nil
 }
 
@@ -173,9 +179,9 @@ func (e *Engine) newP2P() (*p2p, error) {
 	if err != nil {
 		return nil, err
 	}
-	pace := newPacer(!e.cfg.Ungoverned)
+	pace := newPacer(e.down.polite)
 	node := swarm.NewNode(e.ctx, swarm.Config{
-		Key: key, Connector: connector{endpoint}, Agent: e.cfg.Agent, Pacer: pace, Down: e.down,
+		Key: key, Connector: connector{endpoint}, Agent: e.cfg.Agent, Pacer: pace, Down: e.down.links(),
 		Uplink: float64(e.cfg.UploadLimit), Uploaded: e.ledger.Uploaded, Logger: e.log,
 	})
 	e.group.Go(node.Run)

@@ -13,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 const (
@@ -170,24 +168,22 @@ type body struct {
 	io.ReadCloser
 	length int64 // of a part, where it is known
 	ctx    context.Context
-	limit  *rate.Limiter
+	down   flow // zero: what is read is not object data
 	timer  *time.Timer
 }
 
-func newBody(ctx context.Context, rc io.ReadCloser, limit *rate.Limiter) *body {
-	return &body{ReadCloser: rc, ctx: ctx, limit: limit, timer: time.AfterFunc(silenceWithin, func() { rc.Close() })}
+func newBody(ctx context.Context, rc io.ReadCloser, down flow) *body {
+	return &body{ReadCloser: rc, ctx: ctx, down: down, timer: time.AfterFunc(silenceWithin, func() { rc.Close() })}
 }
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
-	if b.limit != nil && len(p) > 16<<10 {
-		p = p[:16<<10] // small steps, so that the sources share the rate evenly
-	}
+	p = p[:b.down.Step(len(p))]
 	b.timer.Reset(silenceWithin)
 	n, err := b.ReadCloser.Read(p)
 	b.timer.Stop()
-	if b.limit != nil && n > 0 {
-		if werr := b.limit.WaitN(b.ctx, n); werr != nil && err == nil {
+	if b.down.downlink != nil && n > 0 {
+		if werr := b.down.WaitN(b.ctx, n); werr != nil && err == nil {
 			err = werr
 		}
 	}

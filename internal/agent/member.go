@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/binary"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,6 +82,7 @@ func (m *member) join() error {
 		m.control = nil
 		return err
 	}
+	m.d.e.ledger.Name(m.object(), m.d.url.Host, (&url.URL{Scheme: m.d.url.Scheme, Host: m.d.url.Host, Path: m.d.url.Path}).String())
 	m.ctx, m.cancel = context.WithCancel(m.d.e.ctx)
 	if m.control != nil {
 		m.control.join(m, m.joining())

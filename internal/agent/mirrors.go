@@ -116,7 +116,7 @@ func duplicates(h http.Header) []string {
 // mirror is the object at another server. Headers that were meant for the URL's own
 // host stay there, and entity tags differ from host to host.
 func (s *source) mirror(u *url.URL, digest manifest.Hash) *source {
-	return &source{client: s.client, url: u.String(), header: http.Header{}, size: s.size, limit: s.limit, name: u.Redacted(), digest: &digest}
+	return &source{client: s.client, url: u.String(), header: http.Header{}, size: s.size, down: s.down, name: u.Redacted(), digest: &digest}
 }
 
 // addAddresses adds the addresses of the host but the one that the download began

@@ -69,7 +69,7 @@ type opening struct {
 }
 
 func newOpening(ctx context.Context, src *source, resp *http.Response, at int64) *opening {
-	o := &opening{src: src, at: at, until: -1, body: newBody(ctx, resp.Body, src.limit)}
+	o := &opening{src: src, at: at, until: -1, body: newBody(ctx, resp.Body, src.down)}
 	o.ctx, o.cancel = context.WithCancel(ctx)
 	if resp.ContentLength >= 0 {
 		o.until = at + resp.ContentLength

@@ -31,6 +31,7 @@ const (
 type pacer struct {
 	start time.Time
 	wake  chan struct{} // something is sent
+	down  *polite       // hears the same echoes; nil where nothing is governed
 
 	mu       sync.Mutex
 	governor *governor.Governor // nil: not asked
@@ -40,11 +41,11 @@ type pacer struct {
 	used     time.Time        // last time that something was sent
 }
 
-// newPacer has uploads governed unless told otherwise. Nothing may be sent until
+// newPacer has uploads governed where background downloads are. Nothing may be sent until
 // [pacer.allow] has said so.
-func newPacer(governed bool) *pacer {
-	p := &pacer{start: time.Now(), wake: make(chan struct{}, 1)}
-	if governed {
+func newPacer(down *polite) *pacer {
+	p := &pacer{start: time.Now(), wake: make(chan struct{}, 1), down: down}
+	if down != nil {
 		p.governor = governor.New()
 		p.governed = governor.NewBucket(p.governor.Rate())
 	}
@@ -142,7 +143,7 @@ func (p *pacer) run(ctx context.Context, node *swarm.Node, servers <-chan string
 	defer hearing.Wait()
 	tick := time.NewTimer(echoIdle)
 	defer tick.Stop()
-	wake := p.wake
+	wake, downWake := p.wake, p.down.wake
 	for echoed := (time.Time{}); ; {
 		select {
 		case <-ctx.Done():
@@ -160,19 +161,23 @@ func (p *pacer) run(ctx context.Context, node *swarm.Node, servers <-chan string
 			}
 			continue
 		case <-wake:
+		case <-downWake:
 		case <-tick.C:
 		}
 		now := time.Now()
 		busy, every := p.update(now, node)
+		if receiving, often := p.down.update(now); receiving {
+			busy, every = true, min(every, often)
+		}
 		if reference != nil && now.Sub(echoed) >= every {
 			echoed = now
 			reference.Send()
 		}
 		if busy {
-			wake = nil // it would not be quiet
+			wake, downWake = nil, nil // they would not be quiet
 			tick.Reset(paceEvery)
 		} else {
-			wake = p.wake
+			wake, downWake = p.wake, p.down.wake
 			tick.Reset(echoIdle)
 		}
 	}
@@ -180,6 +185,7 @@ func (p *pacer) run(ctx context.Context, node *swarm.Node, servers <-chan string
 
 // heard takes in an echo.
 func (p *pacer) heard(e nat.Echo) {
+	p.down.heard(e)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := e.Out

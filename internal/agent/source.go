@@ -9,8 +9,6 @@ import (
 	"net/url"
 	"strings"
 
-	"golang.org/x/time/rate"
-
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
@@ -25,7 +23,7 @@ type source struct {
 	at       *url.URL    // where that came from, after redirects
 	remote   netip.Addr  // and the address, if it is known
 	size     int64
-	limit    *rate.Limiter
+	down     flow
 	name     string         // for people
 	digest   *manifest.Hash // what a mirror's Repr-Digest must say, if it has one
 }
@@ -81,7 +79,7 @@ func (s *source) fetch(ctx context.Context, off, n int64) (*body, error) {
 		resp.Body.Close()
 		return nil, err
 	}
-	b := newBody(ctx, resp.Body, s.limit)
+	b := newBody(ctx, resp.Body, s.down)
 	if resp.StatusCode == http.StatusPartialContent {
 		b.length = resp.ContentLength
 	}
@@ -109,7 +107,7 @@ func (s *source) accept(resp *http.Response, off int64) error {
 			return changed("the server has another version now")
 		}
 		if off > 0 { // a server without ranges: skip what is there
-			if _, err := io.CopyN(io.Discard, newBody(resp.Request.Context(), resp.Body, s.limit), off); err != nil {
+			if _, err := io.CopyN(io.Discard, newBody(resp.Request.Context(), resp.Body, s.down), off); err != nil {
 				return classify(err)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tandem-cdn/tandem/internal/agent"
 	"github.com/tandem-cdn/tandem/internal/fetch"
+	"github.com/tandem-cdn/tandem/internal/hoststate"
 	"github.com/tandem-cdn/tandem/internal/ledger"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
@@ -78,11 +79,17 @@ type Status struct {
 	DownloadLimit int64 `json:"limit_rate"`
 	// UploadMonthly is the most to upload in a month, in bytes, 0 for no limit; Paused
 	// is why nothing is uploaded for the moment.
-	UploadMonthly int64  `json:"upload_monthly"`
-	Paused        string `json:"paused,omitempty"`
+	UploadMonthly int64 `json:"upload_monthly"`
+	// DownloadMonthly is the most to receive in a month, in bytes, 0 for no limit.
+	DownloadMonthly int64  `json:"download_monthly"`
+	Paused          string `json:"paused,omitempty"`
+	// Host is what is known of the machine while Upload is on.
+	Host hoststate.State `json:"host"`
 	// Month is what was shared since the month began, Days the same by UTC date.
 	Month ledger.Day            `json:"month"`
 	Days  map[string]ledger.Day `json:"days"`
+	// Shared is what was sent by object and publisher, as far back as is kept.
+	Shared ledger.Shares `json:"shared"`
 	// Uploaded counts the bytes given to peers since the start.
 	Uploaded  int64      `json:"uploaded"`
 	Downloads []Transfer `json:"downloads"`
@@ -154,6 +161,7 @@ func causes() map[string]error {
 		"url": agent.ErrURL, "not-found": agent.ErrNotFound, "denied": agent.ErrDenied, "server": agent.ErrServer,
 		"network": agent.ErrNetwork, "tls": agent.ErrTLS, "verify": agent.ErrVerify, "manifest": agent.ErrManifest,
 		"changed": agent.ErrChanged, "exists": agent.ErrExists, "disk": agent.ErrDisk, "interrupted": agent.ErrInterrupted,
+		"monthly": agent.ErrMonthly,
 	}
 }
 

@@ -187,9 +187,10 @@ func (s *Server) refuse(r *http.Request) (status int, why string) {
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	st := s.cfg.Info
 	st.PID = os.Getpid()
-	st.Month, st.Days = s.cfg.Engine.Shared()
+	st.Month, st.Days, st.Shared = s.cfg.Engine.Shared()
 	if st.Upload {
 		st.Paused = s.cfg.Engine.Paused()
+		st.Host = s.cfg.Engine.HostState()
 	}
 	st.Downloads, st.Seeds = s.transfer.list()
 	for _, t := range st.Seeds {

@@ -56,6 +56,7 @@ var causes = []struct {
 	{agent.ErrChanged, exitVerify, "run the command again"},
 	{agent.ErrExists, exitDisk, "-f overwrites it, -o names another"},
 	{agent.ErrDisk, exitDisk, "make room or choose another place with -o"},
+	{agent.ErrMonthly, exitOther, "raise --download-monthly, or wait for the next month (UTC); -C continues"},
 	{agent.ErrNetwork, exitNetwork, "check host, port and network; -C continues"},
 	{agent.ErrServer, exitServer, "try again later; -C continues"},
 	{context.Canceled, exitInterrupted, ""},

@@ -147,7 +147,7 @@ func runGet(ctx context.Context, p *process, o getOptions) (err error) {
 // newDownloader prefers the running agent; shared says that it is the one, which
 // keeps what it fetched.
 func newDownloader(ctx context.Context, p *process, o getOptions) (d downloader, shared bool, err error) {
-	own := o.Alone || o.NoP2P || !o.Uploads() || o.UploadLimit > 0 || o.UploadMonthly > 0 || len(o.QuietHours) > 0 ||
+	own := o.Alone || o.NoP2P || !o.Uploads() || o.UploadLimit > 0 || o.UploadMonthly > 0 || o.DownloadMonthly > 0 || len(o.QuietHours) > 0 ||
 		o.Governor == "off" || o.LimitRate > 0 || o.CA != "" || o.Output == "-"
 	if !own {
 		client, err := agentapi.Dial(ctx, o.Data)

@@ -1,15 +1,19 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/agentapi"
 	"github.com/tandem-cdn/tandem/internal/config"
+	"github.com/tandem-cdn/tandem/internal/ledger"
 )
 
 type statusCmd struct{ config.Status }
@@ -45,17 +49,15 @@ func printStatus(w io.Writer, st agentapi.Status, now time.Time) {
 	sharing := "sharing is off"
 	switch {
 	case st.Upload && st.Paused != "":
-		sharing = "sharing is paused: " + printable(st.Paused)
+		sharing = "not sharing: " + printable(st.Paused)
 	case st.Upload:
 		sharing = "sharing, " + limit(st.UploadLimit)
 	}
 	fmt.Fprintf(w, "%s; receiving %s; sent %s since the start\n", sharing, limit(st.DownloadLimit), formatSize(st.Uploaded))
-	most := ""
-	if st.UploadMonthly > 0 {
-		most = " of " + formatSize(st.UploadMonthly)
-	}
-	fmt.Fprintf(w, "this month: sent %s%s, received %s from peers and %s from edges\n",
-		formatSize(st.Month.Uploaded), most, formatSize(st.Month.FromPeers), formatSize(st.Month.FromEdge))
+	fmt.Fprintf(w, "this month: sent %s%s, received %s%s; complete files had %s from peers and %s from edges\n",
+		formatSize(st.Month.Uploaded), ofMost(st.UploadMonthly), formatSize(st.Month.Received), ofMost(st.DownloadMonthly),
+		formatSize(st.Month.FromPeers), formatSize(st.Month.FromEdge))
+	printPublishers(w, st.Shared.Publishers)
 	for _, t := range st.Downloads {
 		percent := "  ?%"
 		if t.Size > 0 {
@@ -68,6 +70,26 @@ func printStatus(w io.Writer, st agentapi.Status, now time.Time) {
 	}
 	if len(st.Downloads)+len(st.Seeds) == 0 {
 		fmt.Fprintln(w, "nothing to share yet")
+	}
+}
+
+// ofMost is the end of "3 GB of 20 GB", where there is a limit.
+func ofMost(most int64) string {
+	if most == 0 {
+		return ""
+	}
+	return " of " + formatSize(most)
+}
+
+// topPublishers is how many are shown.
+const topPublishers = 5
+
+func printPublishers(w io.Writer, all map[string]ledger.Share) {
+	names := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
+		return cmp.Or(cmp.Compare(all[b].Uploaded, all[a].Uploaded), cmp.Compare(a, b))
+	})
+	for _, name := range names[:min(len(names), topPublishers)] {
+		fmt.Fprintf(w, "  sent for %s  %s, last on %s\n", printable(name), formatSize(all[name].Uploaded), printable(all[name].Last))
 	}
 }
 

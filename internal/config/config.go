@@ -100,18 +100,20 @@ type Cell struct {
 
 // Sharing is what a client gives and takes.
 type Sharing struct {
-	Data          string        `yaml:"data" help:"Directory of the client's keys, unsent reports and the agent's socket and seeds." type:"path" placeholder:"DIR"`
-	Upload        string        `yaml:"upload" help:"Give verified pieces to other clients: on or off." enum:"on,off" default:"on" placeholder:"on|off"`
-	UploadLimit   Rate          `yaml:"upload-limit" help:"Most to send, per second: 500K, 2M (1024-based bytes), 20mbit. 0 is no limit." default:"0" placeholder:"RATE"`
-	UploadMonthly Size          `yaml:"upload-monthly" help:"Most to send in a calendar month (UTC): 20G. 0 is no limit." default:"0" placeholder:"SIZE"`
-	QuietHours    []Hours       `yaml:"quiet-hours" help:"When to send nothing, or at most at a rate, by local time: 18:00-23:30 or 08:00-18:00=500K." placeholder:"HH:MM-HH:MM[=RATE]"`
-	Governor      string        `yaml:"governor" help:"Have uploads give way to whatever else needs the uplink: on or off." enum:"on,off" default:"on" placeholder:"on|off"`
-	LimitRate     Rate          `yaml:"limit-rate" help:"Most to receive, per second, from edge and peers together. 0 is no limit." default:"0" placeholder:"RATE"`
-	Patience      time.Duration `yaml:"patience" help:"How long to wait, without a byte from anyone, for servers that say they are full." default:"10m" placeholder:"DURATION"`
-	NoP2P         bool          `yaml:"no-p2p" name:"no-p2p" help:"Use the edge alone."`
-	CA            string        `yaml:"ca" name:"ca" help:"PEM file with certificates to trust beside the system's." type:"existingfile" placeholder:"FILE"`
-	LinkTCP       string        `yaml:"link-tcp" name:"link-tcp" help:"TCP address for links from peers; any free port unless set." placeholder:"ADDR"`
-	LinkUDP       string        `yaml:"link-udp" name:"link-udp" help:"UDP address for links from peers; any free port unless set." placeholder:"ADDR"`
+	Data            string        `yaml:"data" help:"Directory of the client's keys, unsent reports and the agent's socket and seeds." type:"path" placeholder:"DIR"`
+	Upload          string        `yaml:"upload" help:"Give verified pieces to other clients: on or off." enum:"on,off" default:"on" placeholder:"on|off"`
+	UploadLimit     Rate          `yaml:"upload-limit" help:"Most to send, per second: 500K, 2M (1024-based bytes), 20mbit. 0 is no limit." default:"0" placeholder:"RATE"`
+	UploadMonthly   Size          `yaml:"upload-monthly" help:"Most to send in a calendar month (UTC): 20G. 0 is no limit." default:"0" placeholder:"SIZE"`
+	DownloadMonthly Size          `yaml:"download-monthly" help:"Most to receive in a calendar month (UTC): 100G. 0 is no limit." default:"0" placeholder:"SIZE"`
+	UploadAlso      []string      `yaml:"upload-also" help:"Send also where uploads rest otherwise: on battery, on metered links, through a VPN." enum:"battery,metered,vpn" placeholder:"battery,metered,vpn"`
+	QuietHours      []Hours       `yaml:"quiet-hours" help:"When to send nothing, or at most at a rate, by local time: 18:00-23:30 or 08:00-18:00=500K." placeholder:"HH:MM-HH:MM[=RATE]"`
+	Governor        string        `yaml:"governor" help:"Have uploads give way to whatever else needs the uplink: on or off." enum:"on,off" default:"on" placeholder:"on|off"`
+	LimitRate       Rate          `yaml:"limit-rate" help:"Most to receive, per second, from edge and peers together. 0 is no limit." default:"0" placeholder:"RATE"`
+	Patience        time.Duration `yaml:"patience" help:"How long to wait, without a byte from anyone, for servers that say they are full." default:"10m" placeholder:"DURATION"`
+	NoP2P           bool          `yaml:"no-p2p" name:"no-p2p" help:"Use the edge alone."`
+	CA              string        `yaml:"ca" name:"ca" help:"PEM file with certificates to trust beside the system's." type:"existingfile" placeholder:"FILE"`
+	LinkTCP         string        `yaml:"link-tcp" name:"link-tcp" help:"TCP address for links from peers; any free port unless set." placeholder:"ADDR"`
+	LinkUDP         string        `yaml:"link-udp" name:"link-udp" help:"UDP address for links from peers; any free port unless set." placeholder:"ADDR"`
 }
 
 // Uploads reports whether this client gives.

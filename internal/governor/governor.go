@@ -25,6 +25,7 @@ type Governor struct {
 	// carried is the most that the uplink has delivered of ours in the last ten
 	// minutes while there was a queue, negated; bytes per second.
 	carried   minima
+	receives  bool    // what is counted has come out of the queue
 	delivered float64 // smoothed, bytes per second
 	resumeAt  float64 // rate after a slowdown
 
@@ -46,6 +47,14 @@ type Governor struct {
 // New returns a Governor that knows nothing of the uplink.
 func New() *Governor {
 	return &Governor{paths: map[int64]*path{}, rate: firstRate, slowAt: math.MaxInt64, lossAt: -lossEvery}
+}
+
+// NewReceiver returns a Governor of what is received: Sent is told of bytes when they
+// have come, and Echo of the way in.
+func NewReceiver() *Governor {
+	g := New()
+	g.receives = true
+	return g
 }
 
 // Rate is what may be sent, in bytes per second.
@@ -106,6 +115,9 @@ func (g *Governor) Update(now time.Duration, links []Link) {
 func (g *Governor) measure(o observation) {
 	in := o.at - g.last.at
 	out := max(in+o.queue-g.last.queue, in/4)
+	if g.receives { // what was counted has come out already
+		out = in
+	}
 	got := (g.sent.at(o.at) - g.sent.at(g.last.at)) / out.Seconds()
 	g.delivered += (got - g.delivered) / 2
 	if min(o.queue, g.last.queue) > time.Duration(emptyBelow*float64(Target))/2 {

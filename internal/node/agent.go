@@ -8,11 +8,13 @@ import (
 	"github.com/tandem-cdn/tandem/internal/agent"
 	"github.com/tandem-cdn/tandem/internal/agentapi"
 	"github.com/tandem-cdn/tandem/internal/config"
+	"github.com/tandem-cdn/tandem/internal/hoststate"
 )
 
 // EngineConfig is the client's configuration for its engine.
 func EngineConfig(s config.Sharing, env Env) agent.Config {
 	return agent.Config{
+		DownloadMonthly: int64(s.DownloadMonthly), Host: hoststate.New(env.Logger), UploadAlso: s.UploadAlso,
 		Data: s.Data, Upload: s.Uploads(), UploadMonthly: int64(s.UploadMonthly), QuietHours: hours(s.QuietHours), UploadLimit: int64(s.UploadLimit), DownloadLimit: int64(s.LimitRate),
 		Ungoverned: s.Governor == "off", Patience: s.Patience, NoP2P: s.NoP2P, ListenTCP: s.LinkTCP, ListenUDP: s.LinkUDP, CAFile: s.CA,
 		Agent: env.Version, Logger: env.Logger,
@@ -41,7 +43,7 @@ func Agent(ctx context.Context, c config.Agent, env Env) (err error) {
 		Info: agentapi.Status{
 			Version: env.Version, Since: time.Now(), Upload: c.Uploads(),
 			UploadLimit: int64(c.UploadLimit), DownloadLimit: int64(c.LimitRate),
-			UploadMonthly: int64(c.UploadMonthly),
+			UploadMonthly: int64(c.UploadMonthly), DownloadMonthly: int64(c.DownloadMonthly),
 		},
 	})
 	if err != nil {

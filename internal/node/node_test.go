@@ -144,7 +144,7 @@ func run(t *testing.T, node func(context.Context, Env) error) (url string, stop 
 }
 
 func loopbackOnly() config.Sharing {
-	return config.Sharing{Upload: "on", LinkTCP: "127.0.0.1:0", LinkUDP: "127.0.0.1:0"}
+	return config.Sharing{Upload: "on", UploadAlso: agent.States(), LinkTCP: "127.0.0.1:0", LinkUDP: "127.0.0.1:0"}
 }
 
 // An agent fetches for a command, shares with others, and shares again after a

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/wire"
@@ -45,12 +44,18 @@ type Config struct {
 	Pacer Pacer
 	// Uplink is the uplink in bytes per second where it is set; 0: it is measured.
 	Uplink float64
-	// Down limits bytes per second of object data that are received, nil is no limit.
-	// It is waited for while reading.
-	Down *rate.Limiter
+	// Down holds back object data that is received; nil is nobody.
+	Down Limiter
 	// Uploaded, if set, is told of object data sent to peers, in bytes.
 	Uploaded func(object manifest.ObjectID, n int)
 	Logger   *slog.Logger
+}
+
+// Limiter holds back what is received.
+type Limiter interface {
+	// Step is how much of n bytes to read at once, WaitN waits until that may come.
+	Step(n int) int
+	WaitN(ctx context.Context, n int) error
 }
 
 // Node holds the links of this process.

@@ -51,30 +51,41 @@ func (l *link) piece(ctx context.Context, n int) error {
 	if n < 1 || n > wire.MaxData {
 		return fmt.Errorf("%w: %d bytes of data", errProtocol, n)
 	}
-	if down := l.node.cfg.Down; down != nil {
-		if err := down.WaitN(ctx, n); err != nil {
-			return errClosing
-		}
-	}
 	var fixed [wire.PieceFixed]byte
 	if _, err := io.ReadFull(l.r, fixed[:]); err != nil {
 		return err
 	}
 	id, begin := wire.ParsePieceFixed(fixed)
 	buf, at, err := l.due(id, int(begin), n)
-	switch {
-	case err != nil:
-		return err
-	case buf == nil:
-		_, err = l.r.Discard(n)
-	default:
-		_, err = io.ReadFull(l.r, buf[at:at+n])
-	}
 	if err != nil {
+		return err
+	}
+	if err := l.into(ctx, buf, at, n); err != nil {
 		return err
 	}
 	l.received(id, n, buf)
 	return nil
+}
+
+// into reads n bytes into buf from at on, or past them where that is nil, in steps that
+// are waited for.
+func (l *link) into(ctx context.Context, buf []byte, at, n int) (err error) {
+	for down := l.node.cfg.Down; n > 0 && err == nil; {
+		step := n
+		if down != nil {
+			step = down.Step(n)
+			if down.WaitN(ctx, step) != nil {
+				return errClosing
+			}
+		}
+		if buf == nil {
+			_, err = l.r.Discard(step)
+		} else {
+			_, err = io.ReadFull(l.r, buf[at:at+step])
+		}
+		at, n = at+step, n-step
+	}
+	return err
 }
 
 // received delivers n bytes of a request. They are late where it was cancelled, be
