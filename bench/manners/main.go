@@ -7,10 +7,14 @@
 // Case "busy": 10 Mbit/s up. What sharing adds to the round trip of a ping over the
 // same uplink, and what an upload over TCP beside it keeps of the rate that it has
 // alone. Case "idle": round trips of 20, 100 and 200 ms and 1 % of packets lost in
-// each direction; how much of the uplink, with nobody else there, sharing uses.
+// each direction; how much of the uplink, with nobody else there, sharing uses. Case
+// "down": 10 Mbit/s down, and a client that downloads in the background from edge and
+// peers; what that adds to the round trip of a ping, and what a download over TCP beside
+// it keeps.
 //
 //	go run ./bench/manners -case busy
 //	go run ./bench/manners -case idle -rtt 100ms
+//	go run ./bench/manners -case down
 //
 // Figures go to bench/results. It needs root and ping.
 package main
@@ -47,6 +51,7 @@ const (
 	plain    = "plain"
 	busy     = "busy"
 	idle     = "idle"
+	down     = "down"
 )
 
 func main() {
@@ -60,12 +65,12 @@ func main() {
 
 func bench(ctx context.Context) error {
 	var o options
-	flag.StringVar(&o.which, "case", "all", "busy, idle or all")
+	flag.StringVar(&o.which, "case", "all", "busy, idle, down or all")
 	flag.StringVar(&o.what, "what", "all", "governed, plain or all")
 	flag.DurationVar(&o.rtt, "rtt", 0, "round trip of case idle (default: 20, 100 and 200 ms)")
-	flag.Float64Var(&o.mbit, "mbit", 10, "uplink in Mbit/s")
+	flag.Float64Var(&o.mbit, "mbit", 10, "the narrow way in Mbit/s: up, in case down the downlink")
 	flag.IntVar(&o.peers, "peers", 16, "peers that want the file")
-	flag.DurationVar(&o.buffer, "buffer", 2*time.Second, "of the router, in time at the uplink's rate")
+	flag.DurationVar(&o.buffer, "buffer", 2*time.Second, "of the router, in time at that rate")
 	flag.IntVar(&o.runs, "runs", 1, "runs of each")
 	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
 	flag.StringVar(&o.flags, "flags", "", "further flags of the client that shares")
@@ -113,11 +118,13 @@ type situation struct {
 
 func (o options) cases() []situation {
 	var all []situation
-	if o.which != idle {
-		all = append(all, situation{busy, 20 * time.Millisecond, 0})
+	for _, name := range []string{busy, down} {
+		if o.which == "all" || o.which == name {
+			all = append(all, situation{name, 20 * time.Millisecond, 0})
+		}
 	}
 	for _, rtt := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} {
-		if o.which != busy && (o.rtt == 0 || o.rtt == rtt) {
+		if (o.which == "all" || o.which == idle) && (o.rtt == 0 || o.rtt == rtt) {
 			all = append(all, situation{idle, rtt, 0.01})
 		}
 	}
@@ -165,7 +172,7 @@ func (s *site) build(ctx context.Context, c situation) error {
 	if err := os.MkdirAll(www, 0o755); err != nil {
 		return fmt.Errorf("file of the bench: %w", err)
 	}
-	if err := rig.RandomFile(64 << 20)(s.file); err != nil {
+	if err := rig.RandomFile(s.o.size(c))(s.file); err != nil {
 		return fmt.Errorf("file of the bench: %w", err)
 	}
 	var err error
@@ -176,21 +183,55 @@ func (s *site) build(ctx context.Context, c situation) error {
 		return err
 	}
 	s.url = "http://" + s.edge.IP.String() + "/file.bin"
-	s.home, err = l.Client(ctx, lab.Link{
-		Up: lab.Rate(s.o.mbit * float64(lab.Mbit)), Down: 100 * lab.Mbit, Delay: c.rtt / 2, Buffer: s.o.buffer,
-	}, lab.Cone)
-	if err != nil {
+	narrow := lab.Rate(s.o.mbit * float64(lab.Mbit))
+	home, peers := lab.Link{Up: narrow, Down: 100 * lab.Mbit, Delay: c.rtt / 2, Buffer: s.o.buffer}, lab.Link{Down: 50 * lab.Mbit}
+	if c.name == down {
+		home = lab.Link{Up: 100 * lab.Mbit, Down: narrow, Delay: c.rtt / 2, DownBuffer: s.o.buffer}
+		peers = lab.Link{Up: 50 * lab.Mbit}
+	}
+	if s.home, err = l.Client(ctx, home, lab.Cone); err != nil {
 		return err
 	}
-	if s.peers, err = l.Clients(ctx, s.o.peers, lab.Link{Down: 50 * lab.Mbit}, lab.Open); err != nil {
+	if s.peers, err = l.Clients(ctx, s.o.peers, peers, lab.Open); err != nil {
 		return err
 	}
 	return rig.Serve(ctx, s.edge, s.o.binary, www, filepath.Join(s.dir, "serve"))
 }
 
+// size of the file: it is not to end while it is watched.
+func (o options) size(c situation) int64 {
+	if c.name != down {
+		return 64 << 20
+	}
+	return int64(o.mbit * 1e6 / 8 * (warm + 2*o.watched + yield + 20*time.Second).Seconds())
+}
+
+// receive has the peers get the file, and then the client at home in the background.
+func (s *site) receive(ctx context.Context, mode string) error {
+	var crowd []*rig.Download
+	for _, h := range s.peers {
+		d, err := rig.Get(ctx, h, s.o.binary, s.url, filepath.Join(s.dir, h.Name))
+		if err != nil {
+			return err
+		}
+		crowd = append(crowd, d)
+	}
+	if _, _, _, err := rig.Crowd(ctx, crowd); err != nil {
+		return err
+	}
+	flags := append([]string{"--priority", "background", "--governor", governors[mode]}, strings.Fields(s.o.flags)...)
+	d, err := rig.Get(ctx, s.home, s.o.binary, s.url, filepath.Join(s.dir, "home"), flags...)
+	if err != nil {
+		return err
+	}
+	return rig.Background(d.Cmd, d.Log)
+}
+
+var governors = map[string]string{governed: "on", plain: "off"}
+
 // share has the client at home get the file and give it to the peers from then on.
 func (s *site) share(ctx context.Context, c situation, mode string) error {
-	flags := []string{"--governor", map[string]string{governed: "on", plain: "off"}[mode]}
+	flags := []string{"--governor", governors[mode]}
 	d, err := rig.Get(ctx, s.home, s.o.binary, s.url, filepath.Join(s.dir, "home"), append(flags, strings.Fields(s.o.flags)...)...)
 	if err != nil {
 		return err

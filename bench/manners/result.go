@@ -30,14 +30,14 @@ func writeTable() error {
 	}
 	var b strings.Builder
 	var machines []string
-	b.WriteString("# Manners\n\nMade by `go run ./bench/manners`. A client behind a home router shares with peers that want all it can give. " +
-		"Medians; \"added\" is by what a ping over the uplink takes longer than without sharing, \"kept\" what an upload over TCP has beside sharing of the rate it has alone, from two seconds after its start on.\n\n" +
-		"| case | uplink | round trip | loss each way | peers | sharing | uplink used | added p50 | added p95 | kept | runs |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("# Manners\n\nMade by `go run ./bench/manners`. A client behind a home router shares with peers that want all it can give; in case down it downloads in the background from an edge and peers that can give more than its downlink carries. " +
+		"Medians; \"added\" is by what a ping takes longer than without that, \"kept\" what a transfer over TCP the same way has beside it of the rate it has alone, from two seconds after its start on.\n\n" +
+		"| case | narrow way | round trip | loss each way | peers | mode | of it used | added p50 | added p95 | kept | runs |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range all {
 		for _, mode := range []string{governed, plain} {
 			runs := r.Runs[mode]
 			kept := "–"
-			if r.Case == busy {
+			if r.Case != idle {
 				kept = fmt.Sprintf("**%.1f %%**", 100*rig.MedianOf(runs, func(f figures) float64 { return f.Kept }))
 			}
 			fmt.Fprintf(&b, "| %s | %g Mbit/s, buffer %g s | %.0f ms | %g %% | %d | %s | **%.1f %%** | %.0f ms | **%.0f ms** | %s | %d |\n",

@@ -21,7 +21,7 @@ import (
 
 // figures are what one run has shown.
 type figures struct {
-	Used float64 `json:"uplink_used"` // share of the uplink while nobody else sends
+	Used float64 `json:"uplink_used"` // share of the narrow way while nobody else uses it
 	// Of a ping, in seconds.
 	Base       float64 `json:"ping_base,omitempty"`
 	AddedP50   float64 `json:"added_p50"`
@@ -32,7 +32,7 @@ type figures struct {
 }
 
 func (f figures) String() string {
-	s := fmt.Sprintf("uplink used %.1f %%, ping base %.0f ms, added p50 %.0f ms, p95 %.0f ms", 100*f.Used, 1000*f.Base, 1000*f.AddedP50, 1000*f.AddedP95)
+	s := fmt.Sprintf("used %.1f %%, ping base %.0f ms, added p50 %.0f ms, p95 %.0f ms", 100*f.Used, 1000*f.Base, 1000*f.AddedP50, 1000*f.AddedP95)
 	if f.Foreground > 0 {
 		s += fmt.Sprintf(", foreground alone %.2f Mbit/s, beside %.2f: kept %.1f %%", f.Foreground/1e6, f.Beside/1e6, 100*f.Kept)
 	}
@@ -55,29 +55,34 @@ func (s *site) watch(ctx context.Context, c situation, mode string) (f figures, 
 		return f, err
 	}
 	f.Base = rig.Quantile(base, 0)
-	sink, err := s.sink(ctx)
+	foreground, err := s.foreground(ctx, c)
 	if err != nil {
 		return f, err
 	}
-	if c.name == busy {
-		if f.Foreground, err = s.send(ctx, sink); err != nil {
+	if c.name != idle {
+		if f.Foreground, err = foreground(); err != nil {
 			return f, err
 		}
 		if err := rig.Sleep(ctx, 2*s.o.buffer); err != nil { // the queue runs empty
 			return f, err
 		}
 	}
-	if err := s.share(ctx, c, mode); err != nil {
+	if c.name == down {
+		err = s.receive(ctx, mode)
+	} else {
+		err = s.share(ctx, c, mode)
+	}
+	if err != nil {
 		return f, err
 	}
 	if err := rig.Sleep(ctx, warm); err != nil {
 		return f, err
 	}
-	if err := s.alone(ctx, &f); err != nil {
+	if err := s.alone(ctx, c, &f); err != nil {
 		return f, err
 	}
-	if c.name == busy {
-		if f.Beside, err = s.send(ctx, sink); err != nil {
+	if c.name != idle {
+		if f.Beside, err = foreground(); err != nil {
 			return f, err
 		}
 		f.Kept = f.Beside / f.Foreground
@@ -85,8 +90,25 @@ func (s *site) watch(ctx context.Context, c situation, mode string) (f figures, 
 	return f, nil
 }
 
+// foreground returns a transfer over TCP by the narrow way, which tells the rate at which
+// it arrived, in bit per second.
+func (s *site) foreground(ctx context.Context, c situation) (func() (float64, error), error) {
+	if c.name == down {
+		far, err := s.helper(ctx, "source")
+		if err != nil {
+			return nil, err
+		}
+		return func() (float64, error) { return s.take(ctx) }, far.ready()
+	}
+	sink, err := s.helper(ctx, "sink")
+	if err != nil {
+		return nil, err
+	}
+	return func() (float64, error) { return s.send(ctx, sink.Decoder) }, sink.ready()
+}
+
 // alone watches sharing while nobody else uses the uplink.
-func (s *site) alone(ctx context.Context, f *figures) error {
+func (s *site) alone(ctx context.Context, c situation, f *figures) error {
 	before, err := s.home.Counters(ctx)
 	if err != nil {
 		return err
@@ -100,7 +122,11 @@ func (s *site) alone(ctx context.Context, f *figures) error {
 	if err != nil {
 		return err
 	}
-	f.Used = float64(after.Sent-before.Sent) * 8 / (s.o.mbit * 1e6 * time.Since(began).Seconds())
+	bytes := after.Sent - before.Sent
+	if c.name == down {
+		bytes = after.Received - before.Received
+	}
+	f.Used = float64(bytes) * 8 / (s.o.mbit * 1e6 * time.Since(began).Seconds())
 	f.AddedP50, f.AddedP95 = rig.Quantile(pings, 0.5)-f.Base, rig.Quantile(pings, 0.95)-f.Base
 	return nil
 }
@@ -128,26 +154,46 @@ func (s *site) ping(ctx context.Context, d time.Duration) ([]float64, error) {
 }
 
 // The bench is its own helper on hosts: "sink ADDR" takes in what comes and prints how
-// much, "send ADDR SECONDS" sends.
+// much, "send ADDR SECONDS" sends; "source ADDR" sends to whoever comes, "take ADDR
+// SECONDS" takes in and prints how much.
 
-// sink starts the far end of the foreground transfer.
-func (s *site) sink(ctx context.Context) (*json.Decoder, error) {
+// helper is the far end of the foreground transfer, and what it prints.
+type helper struct{ *json.Decoder }
+
+func (h helper) ready() error {
+	var zero float64
+	if err := h.Decode(&zero); err != nil {
+		return fmt.Errorf("far end: %w", err)
+	}
+	return nil
+}
+
+// helper starts the far end.
+func (s *site) helper(ctx context.Context, part string) (helper, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return helper{}, err
 	}
-	cmd := s.far.Command(ctx, self, "sink", net.JoinHostPort(s.far.IP.String(), port))
+	cmd := s.far.Command(ctx, self, part, net.JoinHostPort(s.far.IP.String(), port))
 	r, w := io.Pipe()
 	cmd.Stdout = w
-	if err := rig.Background(cmd, s.dir+"/sink"); err != nil {
-		return nil, err
+	return helper{json.NewDecoder(r)}, rig.Background(cmd, s.dir+"/far")
+}
+
+// take has home receive in the foreground.
+func (s *site) take(ctx context.Context) (rate float64, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
 	}
-	d := json.NewDecoder(r)
-	var ready float64
-	if err := d.Decode(&ready); err != nil {
-		return nil, fmt.Errorf("sink: %w", err)
+	out, err := s.home.Run(ctx, self, "take", net.JoinHostPort(s.far.IP.String(), port), fmt.Sprint((s.o.watched + yield).Seconds()))
+	if err != nil {
+		return 0, err
 	}
-	return d, nil
+	if err := json.Unmarshal(out, &rate); err != nil {
+		return 0, fmt.Errorf("foreground: %w", err)
+	}
+	return rate, nil
 }
 
 // send has home send in the foreground and returns the rate at which it arrived, in
@@ -174,17 +220,19 @@ func run(ctx context.Context, args []string) (part bool, err error) {
 		return true, takeIn(ctx, args[1])
 	case len(args) == 3 && args[0] == "send":
 		return true, sendTo(ctx, args[1], args[2])
+	case len(args) == 2 && args[0] == "source":
+		return true, giveOut(ctx, args[1])
+	case len(args) == 3 && args[0] == "take":
+		return true, takeFrom(ctx, args[1], args[2])
 	}
 	return false, nil
 }
 
 func takeIn(ctx context.Context, addr string) error {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp4", addr)
+	l, err := listen(ctx, addr)
 	if err != nil {
 		return err
 	}
-	fmt.Println(0)
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -196,6 +244,50 @@ func takeIn(ctx context.Context, addr string) error {
 		}
 		fmt.Println(rate)
 	}
+}
+
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp4", addr)
+	if err == nil {
+		fmt.Println(0)
+	}
+	return l, err
+}
+
+func giveOut(ctx context.Context, addr string) error {
+	l, err := listen(ctx, addr)
+	if err != nil {
+		return err
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		for buf := make([]byte, 1<<16); err == nil; {
+			_, err = c.Write(buf) // until the other side goes
+		}
+		_ = c.Close() // the error is that
+	}
+}
+
+func takeFrom(ctx context.Context, addr, seconds string) error {
+	s, err := strconv.ParseFloat(seconds, 64)
+	if err != nil {
+		return err
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp4", addr)
+	if err != nil {
+		return err
+	}
+	if err := c.SetReadDeadline(time.Now().Add(time.Duration(s * float64(time.Second)))); err != nil {
+		return err
+	}
+	rate, err := arrival(c)
+	fmt.Println(rate)
+	return err
 }
 
 // arrival reads to the end and returns the rate of what came later than yield.
@@ -213,7 +305,7 @@ func arrival(c net.Conn) (float64, error) {
 			sum += n
 			last = now
 		}
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
 			return float64(sum) * 8 / last.Sub(began.Add(yield)).Seconds(), nil
 		}
 		if err != nil {

@@ -26,8 +26,9 @@ type Link struct {
 	Loss float64
 	// Delay is added in each direction, in user space.
 	Delay time.Duration
-	// Buffer is how long the queue upwards is, in time at its rate; 0 is 100 ms.
-	Buffer time.Duration
+	// Buffer is how long the queue upwards is, DownBuffer that downwards, in time at
+	// its rate; 0 is 100 ms.
+	Buffer, DownBuffer time.Duration
 }
 
 // plug connects a namespace to the core by a shaped link.
@@ -53,7 +54,7 @@ func (l *Lab) plug(ctx context.Context, ns string, addr netip.Addr, link Link) e
 		ns, dev string
 		rate    Rate
 		buffer  time.Duration
-	}{{ns, uplink, link.Up, link.Buffer}, {core, port, link.Down, 0}} {
+	}{{ns, uplink, link.Up, link.Buffer}, {core, port, link.Down, link.DownBuffer}} {
 		if err := shape(ctx, end.ns, end.dev, end.rate, end.buffer); err != nil {
 			return err
 		}
