@@ -41,13 +41,14 @@ type allowance struct {
 	rate int64  // bytes per second; 0 is no limit
 	left int64  // bytes
 	why  string // nothing may be; "" where it may
+	wary bool   // somebody uses the machine
 }
 
 // allowed is what the user's settings allow at a time on a machine in a state, when used
 // bytes were uploaded since the month began. What is not known of the machine forbids
 // nothing.
 func (c *Config) allowed(now time.Time, host hoststate.State, used int64) allowance {
-	a := allowance{rate: c.UploadLimit, left: math.MaxInt64}
+	a := allowance{rate: c.UploadLimit, left: math.MaxInt64, wary: host.Idle == hoststate.No}
 	if c.UploadMonthly > 0 {
 		if a.left = c.UploadMonthly - used; a.left <= 0 {
 			a.why = "the bytes of this month are used up"

@@ -60,6 +60,8 @@ func TestAllowedByHost(t *testing.T) {
 		c := Config{UploadAlso: tt.also}
 		if a := c.allowed(time.Now(), tt.host, 0); a.why != tt.why {
 			t.Errorf("%+v, except %q: %q, want %q", tt.host, tt.also, a.why, tt.why)
+		} else if a.wary != (tt.host.Idle == hoststate.No) {
+			t.Errorf("%+v: wary %v", tt.host, a.wary)
 		}
 	}
 	if _, err := New(Config{Data: t.TempDir(), UploadAlso: []string{"sundays"}}); err == nil {

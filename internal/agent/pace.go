@@ -60,6 +60,14 @@ func (p *pacer) allow(a allowance) {
 	if a.why != "" {
 		p.left = 0
 	}
+	if p.governor != nil {
+		target := governor.Target
+		if a.wary {
+			target = governor.Wary
+		}
+		p.governor.Aim(target)
+		p.down.aim(target)
+	}
 	switch {
 	case a.rate == 0:
 		p.limit = nil

@@ -98,6 +98,12 @@ func (p *polite) heard(e nat.Echo) {
 	p.governor.Echo(p.heardAt.Sub(p.start), e.Sent.Sub(p.start), in, e.RTT)
 }
 
+func (p *polite) aim(target time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.governor.Aim(target)
+}
+
 // update sets the rate. busy is that something was received lately, every how often
 // echoes are to be asked for.
 func (p *polite) update(now time.Time) (busy bool, every time.Duration) {

@@ -29,6 +29,8 @@ const (
 	// Target is the queueing delay that is aimed at: nearly all of the time it is
 	// less than the 60 ms that LEDBAT++ aims at on average.
 	Target = 50 * time.Millisecond
+	// Wary is what is aimed at while somebody uses the machine.
+	Wary = Target / 2
 	// startUntil is the part of it at which slow start ends.
 	startUntil = 0.75
 	// firstRate is the rate at which slow start begins, bytes per second.

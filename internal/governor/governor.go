@@ -17,8 +17,9 @@ const (
 // Governor says how fast all uploads together may go. It is not safe for concurrent
 // use. Time is counted from any moment.
 type Governor struct {
-	ref   reference
-	paths map[int64]*path
+	ref    reference
+	paths  map[int64]*path
+	target time.Duration
 
 	rate  float64 // bytes per second that may be sent
 	phase phase
@@ -46,7 +47,7 @@ type Governor struct {
 
 // New returns a Governor that knows nothing of the uplink.
 func New() *Governor {
-	return &Governor{paths: map[int64]*path{}, rate: firstRate, slowAt: math.MaxInt64, lossAt: -lossEvery}
+	return &Governor{target: Target, paths: map[int64]*path{}, rate: firstRate, slowAt: math.MaxInt64, lossAt: -lossEvery}
 }
 
 // NewReceiver returns a Governor of what is received: Sent is told of bytes when they
@@ -56,6 +57,9 @@ func NewReceiver() *Governor {
 	g.receives = true
 	return g
 }
+
+// Aim changes the queueing delay that is aimed at.
+func (g *Governor) Aim(target time.Duration) { g.target = target }
 
 // Rate is what may be sent, in bytes per second.
 func (g *Governor) Rate() float64 { return g.rate }
@@ -69,7 +73,7 @@ func (g *Governor) Yielding() bool { return g.phase != slowing && g.rate < resta
 
 // Restless reports whether the delay should be watched closely, by more echoes.
 func (g *Governor) Restless() bool {
-	return g.phase != steady || max(g.last.queue, g.crowded).Seconds() > emptyBelow*Target.Seconds()
+	return g.phase != steady || max(g.last.queue, g.crowded).Seconds() > emptyBelow*g.target.Seconds()
 }
 
 // Sent counts n bytes that were handed to links.
@@ -120,7 +124,7 @@ func (g *Governor) measure(o observation) {
 	}
 	got := (g.sent.at(o.at) - g.sent.at(g.last.at)) / out.Seconds()
 	g.delivered += (got - g.delivered) / 2
-	if min(o.queue, g.last.queue) > time.Duration(emptyBelow*float64(Target))/2 {
+	if min(o.queue, g.last.queue) > time.Duration(emptyBelow*float64(g.target))/2 {
 		g.carried.add(o.at, -g.delivered)
 	}
 }
@@ -143,9 +147,9 @@ func (g *Governor) least() float64 {
 
 func (g *Governor) step(now time.Duration, o observation) {
 	feedback := now - o.at + max(o.at-g.last.at, minStep)
-	q := o.queue.Seconds() / Target.Seconds()
+	q := o.queue.Seconds() / g.target.Seconds()
 	limited := now-g.limited <= o.rtt+maxStep
-	gain := min(mostGain, Target.Seconds()/(damping*feedback.Seconds()))
+	gain := min(mostGain, g.target.Seconds()/(damping*feedback.Seconds()))
 	switch {
 	case g.phase == slowing:
 		if o.at >= g.emptyBy || now-g.slowed > slowMost {

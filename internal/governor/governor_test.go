@@ -120,6 +120,28 @@ func (u *uplink) enqueue(n float64, own bool) {
 	}
 }
 
+// While somebody uses the machine the queue is half as long, and the uplink used as well.
+func TestWary(t *testing.T) {
+	for _, mbit := range []float64{1, 10, 100} {
+		for _, rtt := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond} {
+			u := newUplink(mbit, rtt)
+			u.noLinks = true
+			_, wide := u.run(60*time.Second, nil)
+			u.g.Aim(Wary)
+			u.run(5*time.Second, nil)
+			share, p95 := u.run(60*time.Second, nil)
+			if share < 0.9 || p95 > 40*time.Millisecond || p95 > wide {
+				t.Errorf("%v Mbit/s, %v: share %.3f, p95 of the queue %v, before %v", mbit, rtt, share, p95, wide)
+			}
+			u.g.Aim(Target)
+			u.run(5*time.Second, nil)
+			if _, p95 := u.run(30*time.Second, nil); p95 < wide*8/10 {
+				t.Errorf("%v Mbit/s, %v: p95 of the queue stays at %v, was %v", mbit, rtt, p95, wide)
+			}
+		}
+	}
+}
+
 func TestIdleUplink(t *testing.T) {
 	for _, mbit := range []float64{1, 10, 100} {
 		for _, rtt := range []time.Duration{time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} {
