@@ -161,7 +161,7 @@ func TestHostileBuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "bus")
-			ln, err := net.Listen("unix", path) //nolint:noctx // closed below
+			ln, err := net.Listen("unix", path)
 			if err != nil {
 				t.Fatal(err)
 			}
