@@ -42,19 +42,21 @@ type flow struct {
 	background func() bool // it gives way to others now
 }
 
-// WaitN is that of the downlink, and gives way.
-func (f flow) WaitN(ctx context.Context, n int) error {
-	if err := f.downlink.WaitN(ctx, n); err != nil || f.polite == nil || !f.background() {
+// Wait is WaitN, and gives way but where n bytes take no way that others use.
+func (f flow) Wait(ctx context.Context, n int, local bool) error {
+	if err := f.WaitN(ctx, n); err != nil || !f.yields(local) {
 		return err
 	}
 	return f.polite.WaitN(ctx, n)
 }
 
+func (f flow) yields(local bool) bool { return f.polite != nil && !local && f.background() }
+
 // Step is how much of n bytes to read at once: little where sources share a rate.
-func (f flow) Step(n int) int {
+func (f flow) Step(n int, local bool) int {
 	switch {
 	case f.downlink == nil:
-	case f.polite != nil && f.background():
+	case f.yields(local):
 		return min(n, politeRead)
 	case f.limit != nil:
 		return min(n, limitedRead)
@@ -105,8 +107,8 @@ func (d *downlink) flow(req Request, began time.Time) flow {
 	}}
 }
 
-// during returns a context for a download of a class, which ends with [ErrMonthly] when the month's
-// bytes are used up. The second result is to be called when the download has ended.
+// during returns a context for a download of a class, which ends with [ErrMonthly] when
+// the month's bytes are used up. The second result is to be called when the download has ended.
 func (d *downlink) during(ctx context.Context, class fetch.Class) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	urgent := int64(1)

@@ -82,3 +82,38 @@ func TestDownlinkEndsAtTheLastByte(t *testing.T) {
 		t.Errorf("one begins: %v", context.Cause(late))
 	}
 }
+
+// What gives way is what comes in the background from afar.
+func TestFlowGivesWay(t *testing.T) {
+	e, err := New(Config{Data: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	began := time.Now()
+	for name, tt := range map[string]struct {
+		req    Request
+		began  time.Time
+		yields bool
+	}{
+		"normal":     {Request{Class: fetch.Normal}, began, false},
+		"background": {Request{Class: fetch.Background}, began, true},
+		"with time":  {Request{Class: fetch.Background, FinishBy: time.Hour}, began, true},
+		"late":       {Request{Class: fetch.Background, FinishBy: time.Hour}, began.Add(-40 * time.Minute), false},
+	} {
+		f := e.down.flow(tt.req, tt.began)
+		if f.yields(false) != tt.yields || f.yields(true) {
+			t.Errorf("%s: gives way %v, on the own network %v", name, f.yields(false), f.yields(true))
+		}
+	}
+	_, end := e.down.during(t.Context(), fetch.Background)
+	defer end()
+	if !e.down.links().yields(false) {
+		t.Error("links do not give way beside background downloads alone")
+	}
+	_, end = e.down.during(t.Context(), fetch.Normal)
+	defer end()
+	if e.down.links().yields(false) {
+		t.Error("links give way while somebody waits")
+	}
+}

@@ -178,12 +178,12 @@ func newBody(ctx context.Context, rc io.ReadCloser, down flow) *body {
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
-	p = p[:b.down.Step(len(p))]
+	p = p[:b.down.Step(len(p), false)]
 	b.timer.Reset(silenceWithin)
 	n, err := b.ReadCloser.Read(p)
 	b.timer.Stop()
 	if b.down.downlink != nil && n > 0 {
-		if werr := b.down.WaitN(b.ctx, n); werr != nil && err == nil {
+		if werr := b.down.Wait(b.ctx, n, false); werr != nil && err == nil {
 			err = werr
 		}
 	}

@@ -53,9 +53,10 @@ type Config struct {
 
 // Limiter holds back what is received.
 type Limiter interface {
-	// Step is how much of n bytes to read at once, WaitN waits until that may come.
-	Step(n int) int
-	WaitN(ctx context.Context, n int) error
+	// Step is how much of n bytes to read at once, of a peer on a network of this
+	// machine's own where local says so. Wait waits until they may come.
+	Step(n int, local bool) int
+	Wait(ctx context.Context, n int, local bool) error
 }
 
 // Node holds the links of this process.

@@ -73,8 +73,8 @@ func (l *link) into(ctx context.Context, buf []byte, at, n int) (err error) {
 	for down := l.node.cfg.Down; n > 0 && err == nil; {
 		step := n
 		if down != nil {
-			step = down.Step(n)
-			if down.WaitN(ctx, step) != nil {
+			step = down.Step(n, l.local)
+			if down.Wait(ctx, step, l.local) != nil {
 				return errClosing
 			}
 		}
