@@ -79,7 +79,7 @@ func parse() options {
 	flag.DurationVar(&o.rtt, "rtt", 0, "round trip of case link (default: 20, 100 and 200 ms)")
 	flag.Float64Var(&o.loss, "loss", -1, "share of packets lost each way, of case link (default: 0, 0.001, 0.01 and 0.02)")
 	flag.Float64Var(&o.mbit, "mbit", 100, "downlink of the client and uplink of each peer, in Mbit/s")
-	flag.DurationVar(&o.warm, "warm", 5*time.Second, "after the client's start, before its downlink is watched")
+	flag.DurationVar(&o.warm, "warm", 8*time.Second, "after the transfer has begun, before the downlink is watched")
 	flag.DurationVar(&o.time, "watched", 8*time.Second, "how long it is watched")
 	flag.IntVar(&o.runs, "runs", 1, "runs of each")
 	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
@@ -99,7 +99,7 @@ func bench(ctx context.Context) error {
 	for _, c := range o.cases() {
 		r := result{
 			Date: time.Now().UTC().Format(time.DateOnly), Case: c.name, RTT: c.rtt.Seconds(), Loss: c.loss,
-			Mbit: o.mbit, Peers: c.peers, Runs: map[string][]figures{},
+			Mbit: o.mbit, Peers: c.peers, Warm: o.warm.Seconds(), Runs: map[string][]figures{},
 		}
 		for i := range o.runs {
 			order := variants()
@@ -146,7 +146,7 @@ func (o options) cases() []situation {
 // figures are what one run has shown.
 type figures struct {
 	// Filled is the share of the downlink that was in use while it was watched, Early
-	// before that. Headers count, and what the loss takes behind it.
+	// from the beginning up to then. Headers count, and what the loss takes behind it.
 	Filled float64 `json:"filled"`
 	Early  float64 `json:"filled_early"`
 }
@@ -182,12 +182,38 @@ func (o options) measure(ctx context.Context, c situation, v string, r *result) 
 	})
 }
 
-// watch watches the client's downlink, which has just begun to be used.
+const (
+	// begun is how many bytes say that the transfer has begun.
+	begun = 1 << 20
+	// beginWithin bounds what comes before, which a client gets from the slow edge.
+	beginWithin = time.Minute
+	lookEvery   = 50 * time.Millisecond
+)
+
+// watch watches the client's downlink once it begins to be used.
 func (s *site) watch(ctx context.Context) (f figures, err error) {
+	if err := s.await(ctx); err != nil {
+		return f, err
+	}
 	if f.Early, err = s.filled(ctx, s.o.warm); err == nil {
 		f.Filled, err = s.filled(ctx, s.o.time)
 	}
 	return f, err
+}
+
+// await waits until peers have sent something.
+func (s *site) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, beginWithin)
+	defer cancel()
+	for {
+		c, err := s.client.Counters(ctx)
+		if err == nil && c.Received < begun {
+			err = rig.Sleep(ctx, lookEvery)
+		}
+		if err != nil || c.Received >= begun {
+			return err
+		}
+	}
 }
 
 // filled is the share of the downlink that is in use for some time.

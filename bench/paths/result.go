@@ -17,6 +17,7 @@ type result struct {
 	Loss    float64              `json:"loss"`
 	Mbit    float64              `json:"mbit_per_second"`
 	Peers   int                  `json:"peers"`
+	Warm    float64              `json:"warm"` // seconds from the begin to where filled begins
 	Runs    map[string][]figures `json:"runs"` // by variant
 	Machine rig.Machine          `json:"machine"`
 }
@@ -29,16 +30,16 @@ func writeTable() error {
 	}
 	var b strings.Builder
 	var machines []string
-	b.WriteString("# Long paths\n\nMade by `go run ./bench/paths`. A client gets a file from peers over a path of its own that loses packets at random each way; the edge gives 0.5 Mbit/s. " +
-		"Share of the client's downlink that is filled, all headers counted, from five seconds after its start on (in brackets: before). " +
-		"Bare: zeros over one connection to each peer, congestion control of the table's end for TCP, NewReno for quic-go. Medians.\n\n" +
-		"| case | peers | round trip | loss each way | downlink |")
+	b.WriteString("# Long paths\n\nMade by `go run ./bench/paths`. A client gets a file from peers over a path of its own that loses packets at random each way; the edge gives 1 Mbit/s. " +
+		"Share of the client's downlink that is filled, all headers counted, from so many seconds after the transfer has begun on (in brackets: before). " +
+		"Bare: zeros over one connection to each peer, with cubic for TCP and NewReno for quic-go. Medians.\n\n" +
+		"| case | peers | round trip | loss each way | downlink | after |")
 	for _, v := range variants() {
 		b.WriteString(" " + v + " |")
 	}
-	b.WriteString(" TLS/TCP ÷ bare | QUIC ÷ bare | runs |\n|---|---|---|---|---|" + strings.Repeat("---|", len(variants())) + "---|---|---|\n")
+	b.WriteString(" TLS/TCP ÷ bare | QUIC ÷ bare | runs |\n|---|---|---|---|---|---|" + strings.Repeat("---|", len(variants())) + "---|---|---|\n")
 	for _, r := range all {
-		fmt.Fprintf(&b, "| %s | %d | %.0f ms | %g %% | %g Mbit/s |", r.Case, r.Peers, 1000*r.RTT, 100*r.Loss, r.Mbit)
+		fmt.Fprintf(&b, "| %s | %d | %.0f ms | %g %% | %g Mbit/s | %g s |", r.Case, r.Peers, 1000*r.RTT, 100*r.Loss, r.Mbit, r.Warm)
 		for _, v := range variants() {
 			fmt.Fprintf(&b, " **%.1f %%** (%.0f) |", 100*r.filled(v), 100*rig.MedianOf(r.Runs[v], func(f figures) float64 { return f.Early }))
 		}

@@ -40,7 +40,7 @@ func (s *site) spoil(ctx context.Context, c situation) error {
 	if err := s.lab.Lose(ctx, s.client, c.loss); err != nil {
 		return err
 	}
-	return s.edge.Throttle(ctx, lab.Mbit/2)
+	return s.edge.Throttle(ctx, lab.Mbit)
 }
 
 // startTandem gives the peers a file, which the client begins to get from them.

@@ -183,7 +183,7 @@ func (e *Endpoint) serveQUIC(qc *quic.Conn) (*Conn, error) {
 	if err := s.SetReadDeadline(time.Now().Add(handshakeWithin)); err != nil {
 		return nil, err
 	}
-	if err := expect(s, preamble); err != nil {
+	if err := errors.Join(expect(s, preamble), s.SetReadDeadline(time.Time{})); err != nil {
 		return nil, err
 	}
 	return e.newConn(&quicStream{Stream: s, conn: qc, spawn: e.spawn}, KindQUIC, peer, addrPort(qc.RemoteAddr())), nil

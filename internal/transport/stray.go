@@ -12,14 +12,17 @@ const (
 	// strayRTT is the least round trip at which it matters: TCP that halves its rate for
 	// every loss is back soon on shorter paths.
 	strayRTT = 15 * time.Millisecond
-	// enoughStray is how often packets must have been lost without a queue, and
-	// strayShare how many times as often as with one.
-	enoughStray = 3
-	strayShare  = 3
+	// strayQueue is the part of the least round trip, or strayJitter, by which it may be
+	// longer while there is no queue.
+	strayQueue  = 8
+	strayJitter = 5 * time.Millisecond
+	// enoughStray is how often in a row packets must have been lost without a queue.
+	enoughStray = 2
 )
 
 // losses is what the kernel tells of a connection's packets and round trips.
 type losses struct {
+	at          time.Time
 	lost        int64         // packets sent again
 	rtt, minRTT time.Duration // smoothed, and the least
 }
@@ -29,24 +32,29 @@ type losses struct {
 // all for congestion: on a path of 100 ms and 0.1 % of loss a connection of theirs gets
 // 5 Mbit/s, however much room there is (Mathis et al. 1997).
 type judge struct {
-	seen          losses
-	stray, queued int
+	lost  int64
+	last  time.Time
+	stray int // in a row
 }
 
-// see takes in what was lost since the last time, which counts once: losses come in
-// bursts. It reports whether most were stray.
+// see takes in what was lost since the last time. What is lost within two round trips
+// counts once: it is made good in so many. It reports whether losses are stray.
 func (j *judge) see(now losses) bool {
-	more := now.lost > j.seen.lost
-	j.seen = now
-	if !more || now.minRTT < strayRTT {
+	more := now.lost > j.lost
+	j.lost = now.lost
+	if !more {
 		return false
 	}
-	if now.rtt-now.minRTT > now.minRTT/4 {
-		j.queued++
-	} else {
+	goesOn := now.at.Sub(j.last) < 2*now.rtt
+	j.last = now.at
+	switch {
+	case goesOn:
+	case now.minRTT < strayRTT, now.rtt-now.minRTT > max(now.minRTT/strayQueue, strayJitter):
+		j.stray = 0
+	default:
 		j.stray++
 	}
-	return j.stray >= enoughStray && j.stray >= strayShare*j.queued
+	return j.stray >= enoughStray
 }
 
 // straying is a TCP connection that is given a congestion control which goes by the rate
@@ -67,6 +75,7 @@ func (s *straying) wrote() {
 	}
 	s.asked = now
 	l, ok := tcpLosses(s.tcp)
+	l.at = now
 	if s.done = !ok; ok && s.judge.see(l) {
 		s.done = true
 		tcpByRate(s.tcp)
