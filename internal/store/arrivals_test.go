@@ -92,6 +92,22 @@ func TestReceivePiece(t *testing.T) {
 	}
 }
 
+// TestReceive: the hash is that of all bytes, and a reader that ends early has not
+// brought them, wherever it ends.
+func TestReceive(t *testing.T) {
+	data := bytes.Repeat([]byte("0123456789abcdef"), (2*hashBuffer+160)/16)
+	for _, c := range []struct {
+		n   int
+		err error
+	}{{len(data), nil}, {len(data) - 1, io.ErrUnexpectedEOF}, {2 * hashBuffer, io.ErrUnexpectedEOF}, {hashBuffer, io.ErrUnexpectedEOF}, {1, io.ErrUnexpectedEOF}, {0, io.EOF}} {
+		b := make([]byte, len(data))
+		sum, err := receive(b, iotest.HalfReader(bytes.NewReader(data[:c.n])))
+		if !errors.Is(err, c.err) || c.err == nil && (err != nil || sum != hashOf(data) || !bytes.Equal(b, data)) {
+			t.Errorf("%d bytes: error %v, want %v; right bytes: %v, right hash: %v", c.n, err, c.err, bytes.Equal(b, data), sum == hashOf(data))
+		}
+	}
+}
+
 // TestReadWhileItArrives reads the object in small steps while its pieces come
 // twice, in no order.
 func TestReadWhileItArrives(t *testing.T) {

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -98,14 +97,14 @@ func (f *File) WritePiece(i int, b []byte) error {
 }
 
 // ReceivePiece stores piece i as r brings it. It is hashed while it arrives, so
-// that it is known to be right with its last byte. b is the memory for it and as
+// that it is known to be right soon after its last byte. b is the memory for it and as
 // long as the piece. The errors are those of r and of [File.WritePiece].
 func (f *File) ReceivePiece(i int, b []byte, r io.Reader) error {
-	h := sha256.New()
-	if _, err := io.ReadFull(io.TeeReader(r, h), b); err != nil {
+	sum, err := receive(b, r)
+	if err != nil {
 		return err
 	}
-	if int64(len(b)) != f.m.PieceLen(i) || manifest.Hash(h.Sum(nil)) != f.m.Pieces[i] {
+	if int64(len(b)) != f.m.PieceLen(i) || sum != f.m.Pieces[i] {
 		return f.corrupt(i)
 	}
 	if f.Has(i) {

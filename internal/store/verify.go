@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"runtime"
 	"sync"
@@ -48,4 +49,32 @@ func pieceGood(data io.ReaderAt, m *manifest.Manifest, i int, buf []byte) bool {
 	h := sha256.New()
 	n, err := io.CopyBuffer(h, io.NewSectionReader(data, m.Offset(i), m.PieceLen(i)), buf)
 	return err == nil && n == m.PieceLen(i) && manifest.Hash(h.Sum(nil)) == m.Pieces[i]
+}
+
+// receive fills b from r and returns its hash. What has come is hashed while more is
+// read: on a fast line hashing is slower than reading.
+func receive(b []byte, r io.Reader) (manifest.Hash, error) {
+	came := make(chan []byte, len(b)/hashBuffer+1)
+	sum := make(chan manifest.Hash, 1)
+	go func() {
+		h := sha256.New()
+		for part := range came {
+			h.Write(part)
+		}
+		sum <- manifest.Hash(h.Sum(nil))
+	}()
+	rest := b
+	var err error
+	for len(rest) > 0 && err == nil {
+		part := rest[:min(len(rest), hashBuffer)]
+		if _, err = io.ReadFull(r, part); err == nil {
+			came <- part
+			rest = rest[len(part):]
+		}
+	}
+	close(came)
+	if errors.Is(err, io.EOF) && len(rest) < len(b) {
+		err = io.ErrUnexpectedEOF
+	}
+	return <-sum, err
 }
