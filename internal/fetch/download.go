@@ -134,7 +134,7 @@ type Download struct {
 	senders  map[Peer]bool
 	due      bool // something happened that the plan should answer at once
 
-	whole sync.Pool // of buffers for pieces that are put together
+	buffers sync.Pool // for pieces from edges, and those that are put together
 
 	mu    sync.Mutex
 	stats Stats
@@ -221,6 +221,20 @@ func (d *Download) post(f func(now time.Duration)) {
 	select {
 	case d.events <- f:
 	case <-d.done:
+	}
+}
+
+// buffer returns memory for a piece, to be recycled.
+func (d *Download) buffer() []byte {
+	if b, ok := d.buffers.Get().([]byte); ok {
+		return b
+	}
+	return make([]byte, d.m.PieceSize)
+}
+
+func (d *Download) recycle(b []byte) {
+	if b != nil {
+		d.buffers.Put(b[:cap(b)]) //nolint:staticcheck // a slice header is small beside the piece
 	}
 }
 
@@ -394,7 +408,7 @@ func (d *Download) PeerPiece(p Peer, piece int, begin int64, data []byte) {
 	var err error
 	if part {
 		data, err = d.complete(piece, begin, data)
-		defer d.whole.Put(data[:cap(data)]) //nolint:staticcheck // a slice header is small beside the piece
+		defer d.recycle(data)
 	}
 	if err == nil {
 		err = d.o.Store.WritePiece(piece, data)

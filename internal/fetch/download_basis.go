@@ -62,13 +62,9 @@ func (d *Download) Part(piece int) (begin, n int64) {
 }
 
 // complete returns a piece with what has come of it, from begin on, and the rest of
-// the basis. The caller gives the buffer back to whole.
+// the basis. The caller gives the buffer back.
 func (d *Download) complete(piece int, begin int64, data []byte) ([]byte, error) {
-	b, _ := d.whole.Get().([]byte)
-	if b == nil {
-		b = make([]byte, d.m.PieceSize)
-	}
-	b = b[:d.m.PieceLen(piece)]
+	b := d.buffer()[:d.m.PieceLen(piece)]
 	off, end := d.m.Offset(piece), begin+int64(len(data))
 	copy(b[begin:], data)
 	for _, r := range []struct{ from, to int64 }{{0, begin}, {end, int64(len(b))}} {

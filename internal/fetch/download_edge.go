@@ -144,6 +144,7 @@ func (d *Download) pieces(ctx context.Context, r *response) error {
 		g.Go(func() {
 			defer stop()
 			var buf []byte
+			defer func() { d.recycle(buf) }()
 			for {
 				select {
 				case <-over.Done():
@@ -157,7 +158,7 @@ func (d *Download) pieces(ctx context.Context, r *response) error {
 						return
 					}
 					if buf == nil {
-						buf = make([]byte, d.m.PieceLen(r.first))
+						buf = d.buffer()
 					}
 					if !d.piece(ctx, r, t, buf) {
 						return

@@ -47,6 +47,31 @@ func TestUnprovenPeer(t *testing.T) {
 	}
 }
 
+// TestLargePieces: a fast peer is asked for the next piece before the last one is whole,
+// also where a piece is all that is asked of anybody ahead.
+func TestLargePieces(t *testing.T) {
+	const piece, pieces = maxQueue, 64
+	p := NewPlan(Config{
+		Size: pieces * piece, PieceSize: piece, Have: manifest.NewBitfield(pieces), Seed: 1,
+		Rand: rand.New(rand.NewPCG(1, 2)),
+	})
+	p.AddPeer(0, 0, PeerInfo{Seed: 2, Uploads: true, RTT: time.Millisecond})
+	for i := range pieces {
+		p.PeerHas(0, i)
+	}
+	waiting := asked(p.Tick(0))
+	for now := time.Duration(0); now < 400*time.Millisecond; now += 10 * time.Millisecond {
+		first := waiting[0]
+		p.PeerBytes(now, 0, first, piece/2)
+		if waiting = append(waiting, asked(p.Tick(now))...); now > 100*time.Millisecond && len(waiting) != 2 {
+			t.Fatalf("after %v %d pieces are asked for while one comes, want that and the next", now, len(waiting))
+		}
+		p.PeerBytes(now+5*time.Millisecond, 0, first, piece/2)
+		p.PeerPiece(0, first, true)
+		waiting = append(waiting[1:], asked(p.Tick(now+5*time.Millisecond))...)
+	}
+}
+
 func asked(actions []Action) (pieces []int) {
 	for _, a := range actions {
 		if a, ok := a.(AskPeer); ok {

@@ -10,7 +10,9 @@ import (
 const (
 	// queueTime is how many seconds of data a peer is asked for ahead.
 	queueTime = 600 * time.Millisecond
-	maxQueue  = 4 << 20 // bytes asked of one peer ahead
+	// maxQueue is how many bytes are asked of one peer ahead, but for two pieces: with
+	// one alone the way of the request would be lost each time.
+	maxQueue = 4 << 20
 	// Bounds of the silence after which requests to a peer are withdrawn.
 	minSilence, maxSilence = 5 * time.Second, 20 * time.Second
 	maxSnubs               = 3
@@ -316,7 +318,7 @@ func (p *Plan) room(now time.Duration, q *peer, n int64) bool {
 	if len(q.asks) == 1 && q.out <= 256<<10 && q.asks[0].got > 0 {
 		return true
 	}
-	return q.out+n <= min(want, maxQueue)
+	return q.out+n <= min(want, max(maxQueue, 2*p.cfg.PieceSize))
 }
 
 // eta is when q would finish another n bytes, going by its rate.
