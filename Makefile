@@ -19,7 +19,7 @@ CONCURRENT = $(wildcard $(addprefix internal/,agent agentapi control edge fetch 
 # -tags and -trimpath of the one static binary.
 BUILD      = CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w'
 # What make bench runs, and with which flags beside -runs.
-BENCHES   := flash neverslower mixed validate edges spike versions edge manners nat paths
+BENCHES   := flash neverslower mixed validate edges spike versions edge manners nat paths get disk
 flash      = -case all -what all
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64
 
@@ -46,7 +46,7 @@ fuzz: ## every fuzz target for FUZZTIME (60s)
 micro: ## Go benchmarks matching BENCH, COUNT times
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./...
 
-bench: build ## the figures of bench/results, RUNS times each; as root, 65 minutes a run
+bench: build ## the figures of bench/results, RUNS times each; as root, 75 minutes a run
 	@began=$$SECONDS; failed=; \
 	$(foreach b,$(BENCHES),echo "== $(b), after $$(( (SECONDS - began) / 60 )) min"; \
 	  $(GO) run ./bench/$(b) -binary $(CURDIR)/bin/tandem -runs $(RUNS) $($(b)) || failed="$$failed $(b)";) \

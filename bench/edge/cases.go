@@ -120,7 +120,7 @@ func (s *site) same(ctx context.Context, all []*server, path string) error {
 }
 
 func (s *site) bulkRun(ctx context.Context, v *server, conns int) error {
-	before, err := v.cpu()
+	before, err := v.group().CPU()
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (s *site) bulkRun(ctx context.Context, v *server, conns int) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", v.name, err)
 	}
-	after, err := v.cpu()
+	after, err := v.group().CPU()
 	if err != nil {
 		return err
 	}
@@ -203,7 +203,7 @@ func (s *site) smallCase(ctx context.Context, tls bool, script string) (r *resul
 }
 
 func (s *site) wrk(ctx context.Context, v *server, script string) error {
-	before, err := v.cpu()
+	before, err := v.group().CPU()
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (s *site) wrk(ctx context.Context, v *server, script string) error {
 	if err != nil {
 		return err
 	}
-	after, err := v.cpu()
+	after, err := v.group().CPU()
 	if err != nil {
 		return err
 	}
@@ -280,7 +280,7 @@ func (s *site) fillOnce(ctx context.Context, r *row, start func(name string) (*s
 		}
 	}
 	r.Values = append(r.Values, time.Since(began).Seconds())
-	cpu, err := v.cpu()
+	cpu, err := v.group().CPU()
 	if err != nil {
 		return err
 	}
@@ -331,7 +331,7 @@ func (o options) memory(ctx context.Context, s *site) ([]*result, error) {
 		if err != nil || g.Bytes != o.small*int64(o.objects) {
 			return fmt.Errorf("%s: %d bytes: %w", what, g.Bytes, errors.Join(err, errors.New("not everything came")))
 		}
-		now, most, err := v.memory()
+		now, most, err := v.group().Memory()
 		if err != nil {
 			return err
 		}

@@ -3,22 +3,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -143,7 +133,7 @@ func (s *site) answers(ctx context.Context, v *server) error {
 func (v *server) stop(ctx context.Context) error {
 	_ = syscall.Kill(-v.cmd.Process.Pid, syscall.SIGKILL) // it may be gone
 	for {
-		pids, err := v.processes()
+		pids, err := v.group().Processes()
 		if err != nil || len(pids) == 0 {
 			return err
 		}
@@ -153,104 +143,11 @@ func (v *server) stop(ctx context.Context) error {
 	}
 }
 
-// processes are those of the server's group: the program, nginx's workers.
-func (v *server) processes() (pids []int, err error) {
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range stats {
-		f, err := statOf(name)
-		if err == nil && f[2] == strconv.Itoa(v.cmd.Process.Pid) && f[0] != "Z" {
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
-			pids = append(pids, pid)
-		}
-	}
-	return pids, nil
-}
-
-// statOf are the fields of /proc/PID/stat after the name: state, parent, group, ….
-func statOf(name string) ([]string, error) {
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
-	_, rest, ok := strings.Cut(string(b), ") ")
-	f := strings.Fields(rest)
-	if !ok || len(f) < 20 {
-		return nil, errors.New("unexpected line in " + name)
-	}
-	return f, nil
-}
-
-// cpu is the time in seconds that the server has used.
-func (v *server) cpu() (sum float64, err error) {
-	pids, err := v.processes()
-	if err != nil {
-		return 0, err
-	}
-	for _, pid := range pids {
-		f, err := statOf(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			return 0, err
-		}
-		for _, ticks := range f[11:13] { // user and system, in hundredths
-			n, err := strconv.ParseFloat(ticks, 64)
-			if err != nil {
-				return 0, err
-			}
-			sum += n / 100
-		}
-	}
-	return sum, nil
-}
-
-// memory is the resident memory in MB of the server now, and at most so far.
-func (v *server) memory() (now, most float64, err error) {
-	pids, err := v.processes()
-	if err != nil {
-		return 0, 0, err
-	}
-	for _, pid := range pids {
-		f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-		if err != nil {
-			return 0, 0, err
-		}
-		for lines := bufio.NewScanner(f); lines.Scan(); {
-			name, value, _ := strings.Cut(lines.Text(), ":")
-			kib, _ := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
-			switch name {
-			case "VmRSS":
-				now += kib * 1024 / 1e6
-			case "VmHWM":
-				most += kib * 1024 / 1e6
-			}
-		}
-		f.Close()
-	}
-	return now, most, nil
-}
+// group are the program and, of nginx, its workers.
+func (v *server) group() rig.Group { return rig.Group(v.cmd.Process.Pid) }
 
 // certify makes the certificate that all servers have.
 func (s *site) certify() error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	t := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
-	if err != nil {
-		return err
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(s.dir, "cert.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), 0o644),
-		os.WriteFile(filepath.Join(s.dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600))
+	_, _, err := rig.Certify(s.dir, net.IPv4(127, 0, 0, 1))
+	return err
 }

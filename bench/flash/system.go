@@ -4,11 +4,7 @@ package main
 
 import (
 	"context"
-	_ "embed"
-	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -55,45 +51,23 @@ type torrent struct {
 	pieceSize int
 }
 
-//go:embed torrent.py
-var libtorrentScript []byte
-
-const python = "/usr/bin/python3" // Debian's, which python3-libtorrent belongs to
-
-func (torrent) script(s rig.Site) string  { return filepath.Join(s.Dir, "torrent.py") }
-func (torrent) torrent(s rig.Site) string { return filepath.Join(s.Dir, "file.torrent") }
+func (torrent) path(s rig.Site) string { return filepath.Join(s.Dir, "file.torrent") }
 
 func (t torrent) Serve(ctx context.Context, s rig.Site) error {
-	if err := exec.CommandContext(ctx, python, "-c", "import libtorrent").Run(); err != nil {
-		return errors.Join(errors.New("libtorrent is not installed (Debian: python3-libtorrent)"), err)
-	}
-	if err := os.WriteFile(t.script(s), libtorrentScript, 0o644); err != nil {
-		return fmt.Errorf("libtorrent: %w", err)
-	}
-	make := exec.CommandContext(ctx, python, t.script(s), "make", s.File, s.URL, strconv.Itoa(t.pieceSize), t.torrent(s))
-	if out, err := make.CombinedOutput(); err != nil {
-		return fmt.Errorf("libtorrent: make the torrent: %w\n%s", err, out)
+	if err := rig.MakeTorrent(ctx, s.File, s.URL, t.pieceSize, t.path(s)); err != nil {
+		return err
 	}
 	return rig.Plain{}.Serve(ctx, s)
 }
 
 func (t torrent) Client(ctx context.Context, s rig.Site, h *lab.Host, dir string) (*rig.Download, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("libtorrent: %w", err)
-	}
-	transport := "tcp"
-	if t.utp {
-		transport = "utp"
-	}
-	args := []string{t.script(s), "get", t.torrent(s), dir, transport, h.IP.String()}
+	addr := func(h *lab.Host) string { return h.IP.String() + ":6881" }
+	var peers []string
 	for _, p := range s.Clients {
 		if p != h {
-			args = append(args, p.IP.String())
+			peers = append(peers, addr(p))
 		}
 	}
-	return &rig.Download{
-		Cmd:  h.Command(ctx, python, args...),
-		File: filepath.Join(dir, filepath.Base(s.File)),
-		Log:  filepath.Join(dir, "log"),
-	}, nil
+	settings := map[string]any{"enable_outgoing_utp": t.utp, "enable_incoming_utp": t.utp}
+	return rig.Torrent(ctx, h, t.path(s), dir, filepath.Base(s.File), settings, addr(h), peers)
 }

@@ -170,14 +170,15 @@ func readOutcome(r io.ReadCloser) (Outcome, error) {
 // Same checks that every client got exactly the bytes of want.
 func Same(want string, all []*Download) error {
 	for i, d := range all {
-		if err := sameFile(want, d.File); err != nil {
+		if err := SameFile(want, d.File); err != nil {
 			return fmt.Errorf("client %d: %w", i+1, err)
 		}
 	}
 	return nil
 }
 
-func sameFile(a, b string) error {
+// SameFile checks that two files have the same bytes.
+func SameFile(a, b string) error {
 	fa, err := os.Open(a)
 	if err != nil {
 		return fmt.Errorf("compare files: %w", err)

@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // RandomFile makes a file of size bytes that nothing can compress.
@@ -86,4 +88,17 @@ func Copy(from, path string) error {
 	}
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Close())
+}
+
+// Uncache puts a file, of which the disk has everything, out of the page cache.
+func Uncache(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return fmt.Errorf("put %s out of the page cache: %w", path, err)
+	}
+	return nil
 }

@@ -20,8 +20,9 @@ import (
 const readyWithin = 30 * time.Second
 
 // Nginx serves directory www on port 80 of a host, with one worker, until ctx
-// ends; it returns when the port answers. state is a directory for its files.
-func Nginx(ctx context.Context, h *lab.Host, www, state string) error {
+// ends; it returns when the port answers. state is a directory for its files, and
+// further are directives for the server.
+func Nginx(ctx context.Context, h *lab.Host, www, state string, further ...string) error {
 	if _, err := exec.LookPath("nginx"); err != nil {
 		return errors.New("nginx is not installed (Debian: nginx-light)")
 	}
@@ -34,9 +35,9 @@ http {
   access_log off; sendfile on;
   client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi;
   uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
-  server { listen %[2]s:80; root %[3]s; }
+  server { listen %[2]s:80; root %[3]s; %[4]s }
 }
-`, state, h.IP, www)
+`, state, h.IP, www, strings.Join(further, " "))
 	path := filepath.Join(state, "nginx.conf")
 	if err := os.WriteFile(path, []byte(conf), 0o644); err != nil {
 		return fmt.Errorf("nginx: %w", err)
@@ -89,15 +90,28 @@ func Serve(ctx context.Context, h *lab.Host, bin, www, state string, flags ...st
 
 // Start is [Serve] for those who want to know the process. It is waited for.
 func Start(ctx context.Context, h *lab.Host, bin, www, state string, flags ...string) (*os.Process, error) {
+	return start(ctx, h, bin, state, append([]string{"serve", www, "--listen", h.IP.String() + ":80"}, flags...))
+}
+
+// Control runs `tandem control` on a host until ctx ends, and returns its URL when it
+// is ready. state is a directory for its data and log.
+func Control(ctx context.Context, h *lab.Host, bin, state string) (url string, err error) {
+	addr := h.IP.String() + ":8090"
+	_, err = start(ctx, h, bin, state, []string{"control", "--listen", addr})
+	return "http://" + addr, err
+}
+
+// start runs a server of the program's.
+func start(ctx context.Context, h *lab.Host, bin, state string, args []string) (*os.Process, error) {
+	what := "tandem " + args[0]
 	if err := os.MkdirAll(state, 0o755); err != nil {
-		return nil, fmt.Errorf("tandem serve: %w", err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, fmt.Errorf("tandem serve: %w", err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	args := append([]string{"serve", www, "--listen", h.IP.String() + ":80", "--data", filepath.Join(state, "data")}, flags...)
-	cmd := h.Command(ctx, bin, args...)
+	cmd := h.Command(ctx, bin, append(args, "--data", filepath.Join(state, "data"))...)
 	cmd.Stdout = w
 	log := filepath.Join(state, "log")
 	err = errors.Join(Background(cmd, log), w.Close())
@@ -105,7 +119,7 @@ func Start(ctx context.Context, h *lab.Host, bin, www, state string, flags ...st
 		err = awaitReady(r)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("tandem serve on %s: %w\n%s", h.Name, errors.Join(err, r.Close()), Tail(log))
+		return nil, fmt.Errorf("%s on %s: %w\n%s", what, h.Name, errors.Join(err, r.Close()), Tail(log))
 	}
 	return cmd.Process, nil
 }
