@@ -43,6 +43,12 @@ type Config struct {
 	// ListenTCP and ListenUDP are the addresses for links from peers; empty is
 	// any port on all interfaces.
 	ListenTCP, ListenUDP string
+	// MapPorts has the router asked to let peers in, when control sees this machine
+	// behind a NAT.
+	MapPorts bool
+	// Metered reports whether what the network carries is paid for; nil is never. No
+	// port is mapped then.
+	Metered func() bool
 	// Patience is how long a download waits, without a byte from anyone, for servers
 	// that say when to come back (503 and Retry-After); 0 is ten minutes. Downloads
 	// that have time have more of it.

@@ -24,7 +24,8 @@ type control struct {
 
 	mu      sync.Mutex
 	swarms  map[manifest.ObjectID]*member
-	known   bool // control has had an update
+	known   bool        // control has had an update
+	seen    []wire.Addr // of this machine's own and by STUN, the most useful first
 	reach   wire.Update
 	waiting map[manifest.ObjectID]wire.Join
 }
@@ -89,6 +90,7 @@ func (c *control) onWelcome(ctx context.Context, w wire.Welcome, local netip.Add
 	soon, cancel := context.WithTimeout(ctx, stunWithin)
 	mapped, nat, err := c.p.endpoint.Gather(soon, servers)
 	cancel()
+	c.e.mapPorts(c.p, w.You)
 	seen := seenTCP(host, local.Port(), w.You)
 	c.update(host, slices.Concat(mapped, seen), nat)
 	c.enter()
@@ -137,11 +139,12 @@ func seenTCP(host []wire.Addr, port uint16, you string) []wire.Addr {
 }
 
 func (c *control) update(host, mapped []wire.Addr, nat wire.NAT) {
-	addrs := slices.Concat(mapped, host)
+	open := c.p.ports.addrs()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.seen = slices.Concat(mapped, host)
 	c.reach = wire.Update{
-		Addrs: addrs[:min(len(addrs), wire.MaxAddrs)], NAT: nat,
+		Addrs: announced(open, c.seen), NAT: nat,
 		Uploads: c.e.cfg.Upload && !c.p.node.Paused(), Uplink: c.p.node.Uplink(), Load: c.reach.Load,
 	}
 	c.s.Update(c.reach)

@@ -54,6 +54,7 @@ type p2p struct {
 	installation ed25519.PrivateKey
 	endpoint     *transport.Endpoint
 	node         *swarm.Node
+	ports        ports
 }
 
 // burst is how many bytes a rate limiter lets through at once: a frame, at least.

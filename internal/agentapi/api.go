@@ -11,6 +11,7 @@ import (
 	"github.com/tandem-cdn/tandem/internal/hoststate"
 	"github.com/tandem-cdn/tandem/internal/ledger"
 	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/portmap"
 )
 
 // Request asks for one download; the fields are those of [agent.Request].
@@ -90,6 +91,8 @@ type Status struct {
 	Days  map[string]ledger.Day `json:"days"`
 	// Shared is what was sent by object and publisher, as far back as is kept.
 	Shared ledger.Shares `json:"shared"`
+	// PortMapping is what the router lets in, or why it does not.
+	PortMapping portmap.Status `json:"port_mapping"`
 	// Uploaded counts the bytes given to peers since the start.
 	Uploaded  int64      `json:"uploaded"`
 	Downloads []Transfer `json:"downloads"`

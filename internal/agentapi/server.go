@@ -192,6 +192,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		st.Paused = s.cfg.Engine.Paused()
 		st.Host = s.cfg.Engine.HostState()
 	}
+	st.PortMapping = s.cfg.Engine.PortMapping()
 	st.Downloads, st.Seeds = s.transfer.list()
 	for _, t := range st.Seeds {
 		st.Uploaded += t.Uploaded

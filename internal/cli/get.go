@@ -158,7 +158,9 @@ func newDownloader(ctx context.Context, p *process, o getOptions) (d downloader,
 			p.log.Warn("agent not usable, downloading alone", "error", err)
 		}
 	}
-	e, err := agent.New(node.EngineConfig(o.Sharing, p.env()))
+	cfg := node.EngineConfig(o.Sharing, p.env())
+	cfg.MapPorts = o.PortMapping == "on"
+	e, err := agent.New(cfg)
 	if err != nil {
 		return nil, false, err
 	}

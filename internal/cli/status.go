@@ -14,6 +14,7 @@ import (
 	"github.com/tandem-cdn/tandem/internal/agentapi"
 	"github.com/tandem-cdn/tandem/internal/config"
 	"github.com/tandem-cdn/tandem/internal/ledger"
+	"github.com/tandem-cdn/tandem/internal/portmap"
 )
 
 type statusCmd struct{ config.Status }
@@ -58,6 +59,7 @@ func printStatus(w io.Writer, st agentapi.Status, now time.Time) {
 		formatSize(st.Month.Uploaded), ofMost(st.UploadMonthly), formatSize(st.Month.Received), ofMost(st.DownloadMonthly),
 		formatSize(st.Month.FromPeers), formatSize(st.Month.FromEdge))
 	printPublishers(w, st.Shared.Publishers)
+	printPorts(w, st.PortMapping, now)
 	for _, t := range st.Downloads {
 		percent := "  ?%"
 		if t.Size > 0 {
@@ -90,6 +92,21 @@ func printPublishers(w io.Writer, all map[string]ledger.Share) {
 	})
 	for _, name := range names[:min(len(names), topPublishers)] {
 		fmt.Fprintf(w, "  sent for %s  %s, last on %s\n", printable(name), formatSize(all[name].Uploaded), printable(all[name].Last))
+	}
+}
+
+// printPorts says which ports the router lets in, for how long, or why none.
+func printPorts(w io.Writer, st portmap.Status, now time.Time) {
+	for _, m := range st.Mappings {
+		fmt.Fprintf(w, "port mapping: %s by %s at %s, for %s unless renewed\n",
+			m.Net, st.Protocol, m.External, formatETA(int64(m.Until.Sub(now).Seconds())))
+	}
+	if st.Why != "" {
+		none := "none"
+		if len(st.Mappings) > 0 {
+			none = "not for every port"
+		}
+		fmt.Fprintf(w, "port mapping: %s: %s\n", none, printable(st.Why))
 	}
 }
 

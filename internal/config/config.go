@@ -121,7 +121,8 @@ func (s Sharing) Uploads() bool { return s.Upload != "off" }
 
 // Agent is the long-running client.
 type Agent struct {
-	Listen string `yaml:"listen" help:"Address of the local API; a loopback one." default:"127.0.0.1:0" placeholder:"ADDR"`
+	Listen      string `yaml:"listen" help:"Address of the local API; a loopback one." default:"127.0.0.1:0" placeholder:"ADDR"`
+	PortMapping string `yaml:"port-mapping" help:"Ask the router to let peers in (PCP, NAT-PMP, UPnP): on or off. Never on metered networks." enum:"on,off" default:"on" placeholder:"on|off"`
 
 	Sharing `yaml:",inline" embed:""`
 }
@@ -134,6 +135,8 @@ type Get struct {
 	Progress string        `yaml:"progress" help:"What to show meanwhile on standard error: line (when it is a terminal) or json (an object a line, five times a second)." enum:"line,json" default:"line" placeholder:"FORM"`
 	Quiet    bool          `yaml:"quiet" short:"q" help:"No progress and no summary."`
 	Alone    bool          `yaml:"alone" help:"Do not hand the work to a running agent."`
+
+	PortMapping string `yaml:"port-mapping" help:"Ask the router to let peers in (PCP, NAT-PMP, UPnP): on or off. Never on metered networks." enum:"on,off" default:"off" placeholder:"on|off"`
 
 	Sharing `yaml:",inline" embed:""`
 }

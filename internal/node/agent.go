@@ -34,7 +34,9 @@ func Agent(ctx context.Context, c config.Agent, env Env) (err error) {
 	if c.Data, err = dataDir(c.Data, "agent"); err != nil {
 		return err
 	}
-	engine, err := agent.New(EngineConfig(c.Sharing, env))
+	cfg := EngineConfig(c.Sharing, env)
+	cfg.MapPorts = c.PortMapping == "on"
+	engine, err := agent.New(cfg)
 	if err != nil {
 		return err
 	}

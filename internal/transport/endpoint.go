@@ -191,6 +191,20 @@ func (e *Endpoint) Addrs(local netip.Addr) []wire.Addr {
 	return addrs
 }
 
+// Ports are those on which packets for ip reach this endpoint; 0 where none do.
+func (e *Endpoint) Ports(ip netip.Addr) (tcp, udp uint16) {
+	for _, at := range e.listening() {
+		switch {
+		case !at.serves(ip):
+		case at.net == netTCP:
+			tcp = at.addr.Port()
+		default:
+			udp = at.addr.Port()
+		}
+	}
+	return tcp, udp
+}
+
 // listener is a socket that takes links.
 type listener struct {
 	net  string

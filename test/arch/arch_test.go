@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"", "internal/node/", "internal/sim/", "internal/agentapi/"},
 	{"internal/edge/", "internal/control/", "internal/agent/", "internal/publish/"},
 	{"internal/fetch/", "internal/swarm/", "internal/session/", "internal/store/", "internal/ledger/", "internal/media/", "internal/geo/"},
-	{"internal/transport/", "internal/upload/", "internal/governor/"},
+	{"internal/transport/", "internal/portmap/", "internal/upload/", "internal/governor/"},
 	{"internal/nat/"},
 	{"internal/config/", "internal/hoststate/", "internal/filehash/", "internal/keyfile/", "scenarios/"},
 	{"internal/wire/", "internal/manifest/", "internal/chunkmap/", "internal/grant/"},

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/tandem-cdn/tandem/test/lab"
@@ -107,5 +108,49 @@ func TestCrowdBehindNATs(t *testing.T) {
 				t.Errorf("from_peers %d of %d", o.FromPeers, size)
 			}
 		})
+	}
+}
+
+// Two clients behind symmetric NATs link over TCP when the router of one of them maps its
+// port, which the agent asks for by itself.
+func TestPortMapping(t *testing.T) {
+	const size = 16 * mib
+	lab.NeedPortMapper(t)
+	l := lab.ForTest(t)
+	ctx := t.Context()
+	link := lab.Link{Up: 20 * lab.Mbit, Down: 20 * lab.Mbit}
+	edge, err := l.Server(ctx, link)
+	host(t, edge, err)
+	path := file(t, "a.bin", size)
+	want := read(t, path)
+	const url = "http://10.77.1.1/a.bin"
+	on(t, edge, "serve", filepath.Dir(path), "--listen", "10.77.1.1:80", "--data", t.TempDir()).ready(t)
+	a, err := l.Home(ctx, link, lab.Symmetric)
+	host(t, a, err)
+	b, err := l.Home(ctx, link, lab.Symmetric)
+	host(t, b, err)
+	if _, err := a.ServePortMapping(ctx, t.TempDir(), lab.SpeakAll); err != nil {
+		t.Fatal(err)
+	}
+
+	data := t.TempDir()
+	on(t, a, "agent", "--data", data, "--log-level", "debug").ready(t)
+	if code := on(t, a, "get", url, "-o", filepath.Join(t.TempDir(), "a"), "--data", data).wait(t); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	status, err := a.Run(ctx, "tandem", "status", "--data", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := "tcp by PCP at " + a.Public.String() + ":"; !strings.Contains(string(status), at) {
+		t.Errorf("status without %q:\n%s", at, status)
+	}
+	d := getOn(t, b, url, "--limit-rate", "1M", "--log-level", "debug")
+	o := d.done(t, want)
+	if o.FromPeers < size/2 {
+		t.Errorf("from_peers %d of %d", o.FromPeers, size)
+	}
+	if log := d.stderr.String(); !strings.Contains(log, "kind=tcp addr="+a.Public.String()) {
+		t.Errorf("no link over TCP to %s:\n%s", a.Public, log)
 	}
 }

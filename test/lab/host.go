@@ -22,6 +22,8 @@ type Host struct {
 
 	ns    string // namespace of the host
 	wanNS string // namespace with the end of the shaped link: the host's or its router's
+
+	gateway netip.Addr // the router's address on the local network, if there is one
 }
 
 // uplink is the name of a host's or router's interface to the core.
@@ -47,7 +49,7 @@ func (l *Lab) Server(ctx context.Context, link Link) (*Host, error) {
 // is the next of 10.77.2.0/24.
 func (l *Lab) Client(ctx context.Context, link Link, kind NAT) (*Host, error) {
 	if kind != Open {
-		hosts, err := l.behind(ctx, link, kind, 1)
+		hosts, err := l.behind(ctx, link, kind, 10, 1)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +82,23 @@ func (l *Lab) Clients(ctx context.Context, n int, link Link, kind NAT) ([]*Host,
 // LAN adds n hosts on one unshaped local network that share link behind one
 // cone NAT.
 func (l *Lab) LAN(ctx context.Context, link Link, n int) ([]*Host, error) {
-	return l.behind(ctx, link, Cone, n)
+	return l.behind(ctx, link, Cone, 10, n)
+}
+
+// Home adds a host like [Lab.Client] whose router has an address of 11.77.2.0/24. No list
+// of private networks has that, so that what is for public addresses alone, such as port
+// mapping, works there.
+func (l *Lab) Home(ctx context.Context, link Link, kind NAT) (*Host, error) {
+	hosts, err := l.behind(ctx, link, kind, 11, 1)
+	if err != nil {
+		return nil, err
+	}
+	return hosts[0], nil
+}
+
+// Router is the router of a host behind one: the same network, from its other side.
+func (h *Host) Router() *Host {
+	return &Host{Name: "router of " + h.Name, IP: h.gateway, Public: h.Public, ns: h.wanNS, wanNS: h.wanNS}
 }
 
 func (l *Lab) nextClient() int {

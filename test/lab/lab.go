@@ -6,10 +6,11 @@
 // Every host hangs on one core, a router in a namespace of its own: on a switch
 // each of n hosts would have n neighbours, and the kernel has one table of 1024
 // for all namespaces. Servers are 10.77.1.K, clients 10.77.2.K; a client behind a
-// NAT has 192.168.K.2, and 10.77.2.K is the address of its router. Links are token
-// buckets with 100 ms of queue, an ordinary home router's buffer, unless said otherwise,
-// and TCP runs cubic, so that figures of two machines compare. Delay is made in user
-// space: netem is missing from many kernels.
+// NAT has 192.168.K.2, and 10.77.2.K is the address of its router, or 11.77.2.K where
+// that has to look public. Links are token buckets with 100 ms of queue, an ordinary
+// home router's buffer, unless said otherwise, and TCP runs cubic, so that figures of
+// two machines compare. Delay is made in user space: netem is missing from many
+// kernels.
 //
 // A lab needs root, ip, nft and tc. Everything it makes carries the name of the
 // process that made it; [New] clears away what dead processes left.

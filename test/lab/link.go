@@ -45,7 +45,7 @@ func (l *Lab) plug(ctx context.Context, ns string, addr netip.Addr, link Link) e
 		[]string{"ip", "-n", core, "addr", "add", gateway.String(), "peer", addr.String(), "dev", port},
 		[]string{"ip", "-n", core, "link", "set", port, "up"},
 		[]string{"ip", "-n", ns, "link", "set", uplink, "up"},
-		[]string{"ip", "-n", ns, "route", "add", "10.77.0.0/16", "via", gateway.String()},
+		[]string{"ip", "-n", ns, "route", "add", "default", "via", gateway.String()},
 	)
 	if err != nil {
 		return err

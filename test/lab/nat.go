@@ -24,10 +24,11 @@ const (
 	Firewalled NAT = "firewalled" // a cone NAT that passes TCP from inside only, no UDP
 )
 
-// behind adds n hosts on a local network behind one router.
-func (l *Lab) behind(ctx context.Context, link Link, kind NAT, n int) ([]*Host, error) {
+// behind adds n hosts on a local network behind one router, whose address outside is
+// FIRST.77.2.K.
+func (l *Lab) behind(ctx context.Context, link Link, kind NAT, first byte, n int) ([]*Host, error) {
 	k := l.nextClient()
-	public := address(2, k)
+	public := netip.AddrFrom4([4]byte{first, 77, 2, byte(k)})
 	router, err := l.addNamespace(ctx, fmt.Sprintf("r%d", k))
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func (l *Lab) behind(ctx context.Context, link Link, kind NAT, n int) ([]*Host, 
 		if n > 1 {
 			name = fmt.Sprintf("c%d.%d", k, i+1)
 		}
-		h := &Host{Name: name, IP: local(k, i+2), Public: public, wanNS: router}
+		h := &Host{Name: name, IP: local(k, i+2), Public: public, wanNS: router, gateway: gateway}
 		if h.ns, err = l.plugLocal(ctx, h, gateway, fmt.Sprintf("p%d", i+1)); err != nil {
 			return nil, err
 		}
@@ -110,6 +111,6 @@ func rules(kind NAT) string {
 	if kind == Firewalled {
 		b.WriteString("meta l4proto udp drop;\n")
 	}
-	b.WriteString("ct state established,related accept; iifname \"lan\" accept; };\n};")
+	b.WriteString("ct state established,related accept; ct status dnat accept; iifname \"lan\" accept; };\n};")
 	return b.String()
 }
