@@ -34,7 +34,7 @@ const (
 
 func TestPCP(t *testing.T) {
 	n := nonce{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}
-	got := appendPCPMap(nil, wish(TCP, 4000), n, time.Hour, home.local)
+	got := pcpMapRequest(wish(TCP, 4000), n, time.Hour, home.local)
 	if d := cmp.Diff(unhex(t, pcpRequestHex), got); d != "" {
 		t.Error(d)
 	}
@@ -52,10 +52,10 @@ func TestPCP(t *testing.T) {
 }
 
 func TestPMP(t *testing.T) {
-	if d := cmp.Diff(unhex(t, pmpRequestHex), appendPMPMap(nil, wish(TCP, 4000), time.Hour)); d != "" {
+	if d := cmp.Diff(unhex(t, pmpRequestHex), pmpMapRequest(wish(TCP, 4000), time.Hour)); d != "" {
 		t.Error(d)
 	}
-	if d := cmp.Diff(unhex(t, "00 01 0000 0fa0 0000 00000000"), appendPMPMap(nil, wish(UDP, 4000), 0)); d != "" {
+	if d := cmp.Diff(unhex(t, "00 01 0000 0fa0 0000 00000000"), pmpMapRequest(wish(UDP, 4000), 0)); d != "" {
 		t.Errorf("removal: %s", d)
 	}
 	a, err := parsePMP(unhex(t, pmpResponseHex), pmpMapTCP)
@@ -194,7 +194,7 @@ func FuzzAnswers(f *testing.F) {
 		if a, err := parsePCP(b, opMap); err == nil {
 			// What matters of it goes through a request and back.
 			m := Mapping{Net: TCP, Internal: a.internal, External: a.external}
-			again := appendPCPMap(nil, m, a.nonce, a.lifetime, home.local)
+			again := pcpMapRequest(m, a.nonce, a.lifetime, home.local)
 			again[1] |= opResponse
 			got, err := parsePCP(again, opMap)
 			if err != nil || got.external != a.external || got.internal != a.internal || got.nonce != a.nonce || got.lifetime != a.lifetime {

@@ -99,7 +99,7 @@ func (p *pcp) request(ctx context.Context, m Mapping, life time.Duration) (answe
 	}
 	defer conn.Close()
 	var got pcpAnswer
-	err = exchange(ctx, conn, appendPCPMap(nil, m, p.nonce, life, local), func(b []byte) error {
+	err = exchange(ctx, conn, pcpMapRequest(m, p.nonce, life, local), func(b []byte) error {
 		a, err := parsePCP(b, opMap)
 		if err != nil {
 			return err
@@ -127,7 +127,7 @@ func (p *pcp) check(ctx context.Context, _ Mapping) (answer, error) {
 	}
 	defer conn.Close()
 	var got pcpAnswer
-	err = exchange(ctx, conn, appendPCPHeader(nil, opAnnounce, 0, local), func(b []byte) (err error) {
+	err = exchange(ctx, conn, pcpRequest(opAnnounce, 0, local), func(b []byte) (err error) {
 		got, err = parsePCP(b, opAnnounce)
 		return err
 	})
@@ -147,7 +147,7 @@ func (p *pmp) add(ctx context.Context, m Mapping) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	got, err := p.ask(ctx, appendPMPMap(nil, m, lifetime), pmpOpcode(m.Net), m.Internal)
+	got, err := p.ask(ctx, pmpMapRequest(m, lifetime), pmpOpcode(m.Net), m.Internal)
 	if err != nil {
 		return answer{}, err
 	}
@@ -167,7 +167,7 @@ func (p *pmp) check(ctx context.Context, _ Mapping) (answer, error) {
 }
 
 func (p *pmp) remove(ctx context.Context, m Mapping) error {
-	_, err := p.ask(ctx, appendPMPMap(nil, m, 0), pmpOpcode(m.Net), m.Internal)
+	_, err := p.ask(ctx, pmpMapRequest(m, 0), pmpOpcode(m.Net), m.Internal)
 	return err
 }
 

@@ -20,6 +20,6 @@ func whereabouts() (network, error) {
 	if err != nil {
 		return network{}, fmt.Errorf("%w: %w", errNoGateway, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	return network{gateway: gateway, local: conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()}, nil
 }

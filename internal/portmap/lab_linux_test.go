@@ -195,6 +195,8 @@ func TestRouter(t *testing.T) {
 				}
 			}
 			reach("mapped", true)
+			// The epoch counts seconds: a restart in the first of them cannot be told.
+			<-time.After(5 * time.Second)
 			_ = router.Cancel()
 			_ = router.Wait()
 			serve()

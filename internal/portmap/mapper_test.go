@@ -184,7 +184,7 @@ func (x *machine) set(f func()) {
 
 // pass lets time go by.
 func pass(d time.Duration) {
-	time.Sleep(d)
+	<-time.After(d)
 	synctest.Wait()
 }
 

@@ -44,19 +44,18 @@ type pcpAnswer struct {
 	external netip.AddrPort
 }
 
-// appendPCPHeader appends the header of a request by the machine at client.
-func appendPCPHeader(b []byte, opcode uint8, lifetime time.Duration, client netip.Addr) []byte {
-	b = append(b, pcpVersion, opcode, 0, 0)
+// pcpRequest is a request by the machine at client, up to what is of the opcode.
+func pcpRequest(opcode uint8, lifetime time.Duration, client netip.Addr) []byte {
+	b := []byte{pcpVersion, opcode, 0, 0}
 	b = binary.BigEndian.AppendUint32(b, uint32(lifetime/time.Second))
 	mapped := client.As16()
 	return append(b, mapped[:]...)
 }
 
-// appendPCPMap appends a whole MAP request. A lifetime of 0 removes the mapping. The
+// pcpMapRequest is a whole MAP request. A lifetime of 0 removes the mapping. The
 // external port of m is wished for; its address too, where it is one.
-func appendPCPMap(b []byte, m Mapping, n nonce, lifetime time.Duration, client netip.Addr) []byte {
-	b = appendPCPHeader(b, opMap, lifetime, client)
-	b = append(b, n[:]...)
+func pcpMapRequest(m Mapping, n nonce, lifetime time.Duration, client netip.Addr) []byte {
+	b := append(pcpRequest(opMap, lifetime, client), n[:]...)
 	b = append(b, protocolNumber(m.Net), 0, 0, 0)
 	b = binary.BigEndian.AppendUint16(b, m.Internal)
 	b = binary.BigEndian.AppendUint16(b, m.External.Port())

@@ -41,10 +41,10 @@ func pmpOpcode(network string) uint8 {
 	return pmpMapUDP
 }
 
-// appendPMPMap appends a map request. A lifetime of 0 removes the mapping, and then the
+// pmpMapRequest is a map request. A lifetime of 0 removes the mapping, and then the
 // external port must be 0 too.
-func appendPMPMap(b []byte, m Mapping, lifetime time.Duration) []byte {
-	b = append(b, pmpVersion, pmpOpcode(m.Net), 0, 0)
+func pmpMapRequest(m Mapping, lifetime time.Duration) []byte {
+	b := []byte{pmpVersion, pmpOpcode(m.Net), 0, 0}
 	b = binary.BigEndian.AppendUint16(b, m.Internal)
 	external := m.External.Port()
 	if lifetime == 0 {

@@ -81,11 +81,11 @@ func (m *Mapper) Status() Status {
 func (m *Mapper) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		s := m.core.next(time.Now(), m.look())
-		m.publish()
 		if s.op != opWait {
 			m.do(ctx, s)
 			continue
 		}
+		m.publish()
 		wait := lookEvery
 		if !s.until.IsZero() {
 			wait = min(wait, time.Until(s.until))

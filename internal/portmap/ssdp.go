@@ -45,7 +45,7 @@ func discover(ctx context.Context, n network) (*url.URL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errSilent, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	buf := make([]byte, maxSearchAnswer+1)
