@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	case "map":
 		err = keepMapped()
 	case "call":
-		err = call(os.Args[1], os.Args[2])
+		err = call(os.Args[1], os.Args[2], os.Args[3])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -86,10 +86,10 @@ func keepMapped() error {
 	return nil
 }
 
-// call says something to a port until it is answered, for some seconds.
-func call(network, at string) error {
-	var last error
-	for range 5 {
+// call says something to a port until it is answered, so many times.
+func call(network, at, times string) error {
+	n, last := strconv.Atoi(times)
+	for range n {
 		c, err := net.DialTimeout(network, at, time.Second)
 		if err != nil {
 			last = err
@@ -178,18 +178,24 @@ func TestRouter(t *testing.T) {
 				return router
 			}
 			router := serve()
+			began := time.Now()
 			m := startMapped(t, h)
 			st := m.both(t)
 			if st.Protocol != want || st.Gateway != h.Router().IP {
 				t.Errorf("status %+v", st)
 			}
+			t.Logf("mapped by %s %v after the start of the process", st.Protocol, time.Since(began).Round(time.Millisecond))
 			reach := func(when string, is bool) {
 				t.Helper()
+				times := "1"
+				if is {
+					times = "5"
+				}
 				for _, p := range st.Mappings {
 					if p.External.Addr() != h.Public || p.External.Port() != p.Internal {
 						t.Errorf("%s: mapping %+v", when, p)
 					}
-					if err := onHost(t.Context(), caller, "call", p.Net, p.External.String()).Run(); (err == nil) != is {
+					if err := onHost(t.Context(), caller, "call", p.Net, p.External.String(), times).Run(); (err == nil) != is {
 						t.Errorf("%s: %s at %s: %v", when, p.Net, p.External, err)
 					}
 				}

@@ -51,6 +51,13 @@ func (r *router) restart() {
 	clear(r.table)
 }
 
+// set changes something.
+func (r *router) set(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+}
+
 // open are the internal ports that are mapped now.
 func (r *router) open() (ports []string) {
 	r.mu.Lock()
@@ -241,14 +248,10 @@ func TestRestart(t *testing.T) {
 				x.check(t, "restarted", r, both)
 
 				// Away for longer, and then by another protocol.
-				r.mu.Lock()
-				r.silent = true
-				r.mu.Unlock()
+				r.set(func() { r.silent = true })
 				pass(5 * time.Minute)
 				r.restart()
-				r.mu.Lock()
-				r.silent, r.speaks = false, []Protocol{NATPMP}
-				r.mu.Unlock()
+				r.set(func() { r.silent, r.speaks = false, []Protocol{NATPMP} })
 				pass(10 * time.Minute)
 				x.check(t, "back", r, both)
 				if got := x.Status().Protocol; got != NATPMP {
@@ -267,9 +270,7 @@ func TestExternalAddressChanges(t *testing.T) {
 				x := start(t, map[netip.Addr]*router{home.gateway: r}, home)
 				pass(10 * time.Minute)
 				other := netip.MustParseAddr("11.0.0.2")
-				r.mu.Lock()
-				r.external = other
-				r.mu.Unlock()
+				r.set(func() { r.external = other })
 				pass(checkEvery + time.Second)
 				for _, m := range x.Status().Mappings {
 					if m.External.Addr() != other {
@@ -334,9 +335,7 @@ func TestBehindAnotherNAT(t *testing.T) {
 		if why := x.Status().Why; !strings.Contains(why, "100.64.3.4") || len(x.told) > 0 {
 			t.Errorf("why %q, told %v", why, x.told)
 		}
-		r.mu.Lock()
-		r.external = external
-		r.mu.Unlock()
+		r.set(func() { r.external = external })
 		pass(refusedFor + time.Minute)
 		x.check(t, "public", r, both)
 	})
@@ -351,9 +350,7 @@ func TestNobodyMaps(t *testing.T) {
 		if why := x.Status().Why; !strings.Contains(why, errSilent.Error()) || r.tried > 100 {
 			t.Errorf("why %q after %d tries", why, r.tried)
 		}
-		r.mu.Lock()
-		r.speaks = []Protocol{UPnP}
-		r.mu.Unlock()
+		r.set(func() { r.speaks = []Protocol{UPnP} })
 		pass(maxPause + time.Minute)
 		x.check(t, "switched on", r, both)
 	})
@@ -369,14 +366,14 @@ func TestRefused(t *testing.T) {
 		if why := x.Status().Why; !strings.Contains(why, "not authorized") || r.adds > 10 {
 			t.Errorf("why %q after %d requests", why, r.adds)
 		}
-		clear(r.refuses)
+		r.set(func() { clear(r.refuses) })
 		pass(refusedFor)
 		x.check(t, "allowed", r, both)
 		if why := x.Status().Why; why != "" {
 			t.Errorf("why %q", why)
 		}
 		// All of it: what another protocol says counts no more than the clear no.
-		r.refuses[key{UDP, 4000}], r.refuses[key{TCP, 4000}] = true, true
+		r.set(func() { r.refuses[key{UDP, 4000}], r.refuses[key{TCP, 4000}] = true, true })
 		pass(lifetime + time.Minute)
 		if why := x.Status().Why; !strings.Contains(why, "not authorized") || len(x.Status().Mappings) > 0 {
 			t.Errorf("why %q", why)
