@@ -44,11 +44,8 @@ type Config struct {
 	// any port on all interfaces.
 	ListenTCP, ListenUDP string
 	// MapPorts has the router asked to let peers in, when control sees this machine
-	// behind a NAT.
+	// behind a NAT, and not where Host says that the link is metered.
 	MapPorts bool
-	// Metered reports whether what the network carries is paid for; nil is never. No
-	// port is mapped then.
-	Metered func() bool
 	// Patience is how long a download waits, without a byte from anyone, for servers
 	// that say when to come back (503 and Retry-After); 0 is ten minutes. Downloads
 	// that have time have more of it.

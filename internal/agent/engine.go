@@ -90,7 +90,7 @@ func New(cfg Config) (*Engine, error) {
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.group, _ = errgroup.WithContext(e.ctx)
 	e.group.Go(func() error { e.down.run(e.ctx); return nil })
-	if cfg.Upload && cfg.Host != nil {
+	if (cfg.Upload || cfg.MapPorts) && cfg.Host != nil {
 		e.group.Go(func() error { return cfg.Host.Run(e.ctx) })
 	}
 	return e, nil

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/tandem-cdn/tandem/internal/hoststate"
 	"github.com/tandem-cdn/tandem/internal/nat"
 	"github.com/tandem-cdn/tandem/internal/portmap"
 	"github.com/tandem-cdn/tandem/internal/wire"
@@ -32,7 +33,7 @@ func (e *Engine) mapPorts(p *p2p, you string) {
 	}
 	m := portmap.New(portmap.Config{
 		Ports:   func(local netip.Addr) []portmap.Port { return wantedPorts(p.endpoint.Ports(local)) },
-		Metered: e.cfg.Metered, OnChange: func(portmap.Status) { e.announcePorts(p) }, Logger: e.log,
+		Metered: func() bool { return e.HostState().Metered == hoststate.Yes }, OnChange: func(portmap.Status) { e.announcePorts(p) }, Logger: e.log,
 	})
 	p.ports.mapper = m
 	e.group.Go(func() error { m.Run(e.ctx); return nil })
