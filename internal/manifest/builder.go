@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"hash"
+
+	"github.com/tandem-cdn/tandem/internal/twinhash"
 )
 
 // Builder makes a manifest from the bytes of an object written in order.
@@ -37,10 +39,9 @@ func (b *Builder) Write(p []byte) (int, error) {
 	}
 	n := len(p)
 	b.written += int64(n)
-	b.whole.Write(p)
 	for len(p) > 0 {
 		k := min(int64(len(p)), b.pieceSize-b.inPiece)
-		b.piece.Write(p[:k])
+		twinhash.Write(b.whole, b.piece, p[:k])
 		b.inPiece += k
 		p = p[k:]
 		if b.inPiece == b.pieceSize {

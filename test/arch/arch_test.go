@@ -34,13 +34,14 @@ var layers = [][]string{
 	{"internal/transport/", "internal/portmap/", "internal/upload/", "internal/governor/"},
 	{"internal/nat/"},
 	{"internal/config/", "internal/hoststate/", "internal/filehash/", "internal/keyfile/", "scenarios/"},
-	{"internal/wire/", "internal/manifest/", "internal/chunkmap/", "internal/grant/"},
+	{"internal/wire/", "internal/manifest/", "internal/chunkmap/", "internal/grant/", "internal/twinhash/"},
 }
 
 // sameLayer lists the imports between neighbours that are meant, each with why.
 var sameLayer = map[[2]string]string{
 	{"internal/wire/", "internal/manifest/"}:     "messages carry object IDs",
 	{"internal/chunkmap/", "internal/manifest/"}: "a map names an object",
+	{"internal/manifest/", "internal/twinhash/"}: "a manifest has two hashes of each byte",
 	{"internal/grant/", "internal/manifest/"}:    "a grant names an object",
 	{"internal/grant/", "internal/wire/"}:        "a grant names a key and a policy",
 	{"test/", "bench/"}:                          "tests run the benchmarks' scenarios",
