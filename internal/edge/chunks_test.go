@@ -93,6 +93,21 @@ func TestDamagedChunks(t *testing.T) {
 	}
 }
 
+// What is kept signed is the map of one object; another takes its place.
+func TestChunksOfTwo(t *testing.T) {
+	tmp := t.TempDir()
+	put(t, tmp, "f", random(2<<20))
+	put(t, tmp, "g", random(3<<20))
+	e, base := start(t, Config{Origin: tmp})
+	for _, name := range []string{"/f", "/g", "/g", "/f"} {
+		want := signedManifest(t, base, get(t, base+name)).Object
+		m, err := chunkmap.ParseSigned(get(t, chunksURL(t, base, get(t, base+name))).Body, []ed25519.PublicKey{e.PublicKey()})
+		if err != nil || m.Object != want {
+			t.Fatalf("%s: the map of another object: %v", name, err)
+		}
+	}
+}
+
 func TestSmallObjectsHaveNoChunks(t *testing.T) {
 	tmp := t.TempDir()
 	put(t, tmp, "f", random(1<<20-1))

@@ -133,7 +133,7 @@ func (e *Edge) sendChunks(w http.ResponseWriter, r *http.Request, o object) {
 	h := w.Header()
 	h.Set("Content-Type", wire.ChunksType)
 	h.Set("Etag", `"`+o.chunks.Object.String()+`.chunks"`)
-	sendForever(w, r, o.chunks.Sign(e.signer.key))
+	sendForever(w, r, e.signer.signChunks(o.chunks))
 }
 
 func sendForever(w http.ResponseWriter, r *http.Request, b []byte) {

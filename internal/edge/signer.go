@@ -9,6 +9,7 @@ import (
 	"sync"
 	"weak"
 
+	"github.com/tandem-cdn/tandem/internal/chunkmap"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
@@ -24,6 +25,10 @@ type signer struct {
 	// signed remembers Object ID and signature while the manifest is in use
 	// somewhere: hashing a big manifest for every grant would be dear.
 	signed map[weak.Pointer[manifest.Manifest]]signature
+	// chunks is the signed map that was asked for last: when a version comes out all
+	// who have the one before ask for the same.
+	chunks   []byte
+	chunksOf manifest.ObjectID
 }
 
 type signature struct {
@@ -56,6 +61,21 @@ func (s *signer) sign(m *manifest.Manifest) *manifest.Signed {
 	}
 	s.signed[p] = signature{signed.Object, signed.Signature}
 	return signed
+}
+
+// signChunks returns the encoding of m with its signature, which is not to be changed.
+func (s *signer) signChunks(m *chunkmap.Map) []byte {
+	s.mu.Lock()
+	known, of := s.chunks, s.chunksOf
+	s.mu.Unlock()
+	if known != nil && of == m.Object {
+		return known
+	}
+	b := m.Sign(s.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.chunks, s.chunksOf = b, m.Object
+	return b
 }
 
 // name is the part of a manifest's URL that stands for the version. Nobody can

@@ -15,6 +15,8 @@ const (
 	maxMaps = 4 << 20
 	// maxMapping is how many objects are read at once for their maps.
 	maxMapping = 2
+	// maxMapsAsked is how many maps may be on their way, and objects held for them.
+	maxMapsAsked = 256
 )
 
 // maps makes the chunk maps of objects when they are asked for, which is when there
@@ -27,6 +29,7 @@ type maps struct {
 	byUse  *list.List // of *mapping, the last used in front
 	known  map[manifest.ObjectID]*list.Element
 	chunks int
+	asked  int // not made yet
 }
 
 // mapping is a map that is made or was. The rest is set when done is closed.
@@ -44,7 +47,7 @@ func newMaps() *maps {
 // Chunks returns the current version of key, with manifest and chunk map. It does what
 // [Cache.WaitManifest] does, and reads the object once more. The making goes on when
 // ctx ends first. Its errors are the same; an object too small for a map is
-// [ErrNotCacheable].
+// [ErrNotCacheable], and [ErrBusy] says that too many maps are being made.
 func (c *Cache) Chunks(ctx context.Context, key string) (*Version, *chunkmap.Map, error) {
 	v, m, err := c.WaitManifest(ctx, key)
 	if err != nil {
@@ -75,18 +78,23 @@ func (c *Cache) mapOf(v *Version, m *manifest.Manifest) (*mapping, error) {
 		k.byUse.MoveToFront(e)
 		return e.Value.(*mapping), nil
 	}
+	if k.asked >= maxMapsAsked {
+		return nil, fmt.Errorf("chunk map of %s: %w", v.Key, ErrBusy)
+	}
 	if !c.hold(v) {
 		return nil, fmt.Errorf("chunk map of %s: %w", v.Key, ErrChanged)
 	}
 	w := &mapping{id: id, done: make(chan struct{})}
 	e := k.byUse.PushFront(w)
 	k.known[id] = e
+	k.asked++
 	ok := c.background(func() {
 		defer c.release(v)
 		made, err := c.makeMap(v, m, id)
 		k.made(e, made, err)
 	})
 	if !ok {
+		k.asked--
 		k.forget(e)
 		c.release(v)
 		return nil, ErrClosed
@@ -113,6 +121,7 @@ func (c *Cache) makeMap(v *Version, m *manifest.Manifest, id manifest.ObjectID) 
 func (k *maps) made(e *list.Element, m *chunkmap.Map, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.asked--
 	w := e.Value.(*mapping)
 	w.m, w.err = m, err
 	defer close(w.done)

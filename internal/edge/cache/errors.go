@@ -21,6 +21,8 @@ var (
 	ErrNoSpace = errors.New("no space in the cache")
 	// ErrClosed: the cache was closed.
 	ErrClosed = errors.New("cache is closed")
+	// ErrBusy: too much of the kind is being made already.
+	ErrBusy = errors.New("too many are being made")
 	// ErrAbandoned: nobody wanted the rest of the object any more.
 	ErrAbandoned = errors.New("fill abandoned")
 )

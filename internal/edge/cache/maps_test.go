@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"sync"
 	"testing"
 
@@ -18,6 +19,7 @@ func TestMapsAtOnce(t *testing.T) {
 		k.mu.Lock()
 		e := k.byUse.PushFront(w)
 		k.known[w.id] = e
+		k.asked++
 		k.mu.Unlock()
 		wg.Go(func() { k.made(e, &chunkmap.Map{Chunks: make([]chunkmap.Chunk, maxMaps/2)}, nil) })
 		wg.Go(func() { <-w.done; _ = len(w.m.Chunks) })
@@ -27,7 +29,31 @@ func TestMapsAtOnce(t *testing.T) {
 	for e := k.byUse.Front(); e != nil; e = e.Next() {
 		sum += len(e.Value.(*mapping).m.Chunks)
 	}
-	if sum != k.chunks || sum == 0 || sum > maxMaps || len(k.known) != k.byUse.Len() {
+	if sum != k.chunks || sum == 0 || sum > maxMaps || len(k.known) != k.byUse.Len() || k.asked != 0 {
 		t.Errorf("%d chunks in %d maps, counted %d", sum, k.byUse.Len(), k.chunks)
+	}
+}
+
+// More maps than may be on their way are refused, until one is made.
+func TestMapsAsked(t *testing.T) {
+	l := newLab(t, nil, nil)
+	l.setHandler(l.object(content(2<<20, 1), `"v1"`, "Cache-Control", "max-age=60"))
+	k := l.cache.maps
+	k.asked = maxMapsAsked
+	if _, _, err := l.cache.Chunks(t.Context(), "/o"); !errors.Is(err, ErrBusy) {
+		t.Errorf("one too many: %v", err)
+	}
+	k.mu.Lock()
+	k.asked--
+	k.mu.Unlock()
+	for range 2 {
+		if _, m, err := l.cache.Chunks(t.Context(), "/o"); err != nil || m.Size != 2<<20 {
+			t.Errorf("the last that may be: %v", err)
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.asked != maxMapsAsked-1 || len(k.known) != 1 {
+		t.Errorf("%d on their way, %d known", k.asked, len(k.known))
 	}
 }
