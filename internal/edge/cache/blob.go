@@ -172,13 +172,14 @@ func (b *blob) available(off, end int64) int64 {
 	for pos < end {
 		i := int(pos / b.slice)
 		_, e := b.bounds(i)
-		if b.state[i] == slicePresent {
+		f := b.owner(i)
+		switch {
+		case b.state[i] == slicePresent, f != nil && f.last == i:
 			pos = min(e, end)
 			continue
-		}
-		if f := b.owner(i); f != nil {
+		case f != nil:
 			pos = max(pos, min(f.pos, end))
-		} else if b.kept <= e {
+		case b.kept <= e:
 			pos = max(pos, min(b.kept, end))
 		}
 		break
@@ -186,10 +187,10 @@ func (b *blob) available(off, end int64) int64 {
 	return pos - off
 }
 
-// owner is the fill that writes slice i. The caller holds mu.
+// owner is the fill that writes or hashes slice i. The caller holds mu.
 func (b *blob) owner(i int) *fill {
 	for _, f := range b.fills {
-		if f.cur == i {
+		if f.cur == i || f.last == i {
 			return f
 		}
 	}
@@ -242,12 +243,14 @@ func (b *blob) claim(f *fill, i int) bool {
 	return true
 }
 
-// unclaim gives up the slice f was filling. The caller holds mu.
+// unclaim gives up the slices that f has and that are not present. The caller holds mu.
 func (b *blob) unclaim(f *fill) {
-	if f.cur >= 0 && b.state[f.cur] == sliceFilling {
-		b.state[f.cur] = sliceMissing
+	for _, i := range []int{f.cur, f.last} {
+		if i >= 0 && b.state[i] == sliceFilling {
+			b.state[i] = sliceMissing
+		}
 	}
-	f.cur = -1
+	f.cur, f.last = -1, -1
 }
 
 // wholeAt returns the running hash of the object before slice i, to go on with,
@@ -258,15 +261,7 @@ func (b *blob) wholeAt(i int) hash.Hash {
 	if b.frontier != i || b.whole == nil || b.hashing {
 		return nil
 	}
-	c, ok := b.whole.(hash.Cloner)
-	if !ok {
-		return nil
-	}
-	w, err := c.Clone()
-	if err != nil {
-		return nil
-	}
-	return w
+	return clone(b.whole)
 }
 
 // verifyAt checks the slice at off if it was found on disk and nobody has checked

@@ -220,7 +220,7 @@ func (c *Cache) store(fl *flight, asked http.Header, resp *http.Response, r poli
 		return nil, err
 	}
 	v.refs = 1
-	f := &fill{v: v, began: time.Now(), cur: -1, end: size}
+	f := &fill{v: v, began: time.Now(), cur: -1, last: -1, end: size}
 	f.sole = v.pin() == "" || strings.EqualFold(r.Header.Get("Accept-Ranges"), "none")
 	v.blob.fills = []*fill{f}
 	v.blob.claim(f, 0)

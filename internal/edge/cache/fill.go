@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"syscall"
@@ -15,8 +14,9 @@ import (
 )
 
 // fill is one response of the origin being written to a blob, slice after slice
-// from where it began. It owns the slice it is at. The slices before it are
-// present; those after it belong to whoever comes first.
+// from where it began. It owns the slice it is at, and the one before while that is
+// hashed. The slices before these are present; those after belong to whoever comes
+// first.
 type fill struct {
 	v     *Version
 	creds http.Header // credentials of the client that caused it
@@ -24,14 +24,18 @@ type fill struct {
 	began time.Time
 
 	// Guarded by the blob's mu; written by the fill's goroutine alone.
-	cur  int   // slice owned, -1 for none
+	cur  int   // slice that is written, -1 for none
+	last int   // slice whose bytes are all there and whose hash is not, -1 for none
 	pos  int64 // bytes of the object up to here are written
 	end  int64 // where the response ends
 	sole bool  // no other response can bring the missing bytes
 	done bool
 	err  error
 
-	keepBody bool // the body lives on in a tail
+	// Of the fill's goroutine alone.
+	hashes   *hashes
+	behind   *written // slice last
+	keepBody bool     // the body lives on in a tail
 }
 
 // startFill begins a fill at missing slice i for a reader that wants bytes up to
@@ -39,7 +43,7 @@ type fill struct {
 // them. The caller holds the blob's mu.
 func (v *Version) startFill(i int, end int64, creds http.Header, delay time.Duration) *fill {
 	b := v.blob
-	f := &fill{v: v, creds: creds, began: time.Now()}
+	f := &fill{v: v, creds: creds, began: time.Now(), last: -1}
 	b.claim(f, i)
 	f.start = f.pos
 	for j := i; j < len(b.state) && (j == i || b.state[j] == sliceMissing) && f.end < end; j++ {
@@ -112,9 +116,19 @@ func (f *fill) pour(body io.ReadCloser) error {
 	if b.size < 0 {
 		return f.grow(file, body)
 	}
+	f.hashes = hashAside(&f.v.c.buffers)
+	defer f.hashes.end()
+	err = f.pourSlices(file, body)
+	return errors.Join(err, f.settle(file, body))
+}
+
+func (f *fill) pourSlices(file sink, body io.ReadCloser) error {
 	for at := f.pos; ; {
 		gap, ok := f.nextSlice(at)
 		if !ok {
+			if err := f.settle(file, body); err != nil {
+				return err
+			}
 			return f.enough()
 		}
 		if _, err := io.CopyN(io.Discard, body, gap); err != nil {
@@ -163,29 +177,54 @@ func (f *fill) enough() error {
 	return nil
 }
 
-// writeSlice fills slice f.cur from body.
+// writeSlice fills slice f.cur from body. Its hash may come when the next is written,
+// so that neither waits for the other.
 func (f *fill) writeSlice(file sink, body io.ReadCloser) error {
 	b, c := f.v.blob, f.v.c
 	start, end := b.bounds(f.cur)
 	if err := c.reserve(f.v, end-start); err != nil {
 		return f.giveTail(nil, body, err)
 	}
-	piece, whole := sha256.New(), b.wholeAt(f.cur)
-	aside := hashAside(&c.buffers, piece, whole)
-	err := f.copySlice(file, body, start, end, aside)
-	aside.wait()
+	// A slice that is fetched once more must be what it was. Nobody sees it before
+	// that is known: those who read on would mix it with the others.
+	again := b.sums[f.cur] != manifest.Hash{}
+	w, err := f.follow(file, body)
+	if err == nil {
+		err = f.copySlice(file, body, start, end, w, again)
+		f.hashes.close(w)
+	}
+	if err == nil {
+		err = f.settle(file, body)
+	}
 	if err != nil {
 		c.unreserve(f.v, end-start)
 		return err
 	}
-	return f.commit(file, body, manifest.Hash(piece.Sum(nil)), whole)
+	f.behind = w
+	f.step()
+	if again {
+		return f.settle(file, body)
+	}
+	return nil
+}
+
+// follow has the hashes ready for slice f.cur: that of the whole goes on from the slice
+// before, or from what the blob knows.
+func (f *fill) follow(file sink, body io.ReadCloser) (*written, error) {
+	w := &written{i: f.cur, sum: sha256.New(), done: make(chan struct{})}
+	if f.behind != nil && f.behind.i == w.i-1 {
+		w.before = f.behind
+		return w, nil
+	}
+	if err := f.settle(file, body); err != nil {
+		return nil, err
+	}
+	w.whole = f.v.blob.wholeAt(w.i)
+	return w, nil
 }
 
 // copySlice copies the bytes [start,end) from body to file and has them hashed.
-func (f *fill) copySlice(file sink, body io.ReadCloser, start, end int64, aside *hashes) error {
-	// A slice that is fetched once more must be what it was. Nobody sees it before
-	// that is known: those who read on would mix it with the others.
-	again := f.v.blob.sums[f.cur] != manifest.Hash{}
+func (f *fill) copySlice(file sink, body io.ReadCloser, start, end int64, w *written, again bool) error {
 	for off := start; off < end; {
 		buf := f.v.c.buffers.Get().(*[]byte)
 		n, err := body.Read((*buf)[:min(int64(len(*buf)), end-off)])
@@ -197,7 +236,7 @@ func (f *fill) copySlice(file sink, body io.ReadCloser, start, end int64, aside 
 			if !again {
 				f.progress(off)
 			}
-			aside.add(buf, n)
+			f.hashes.add(w, buf, n)
 		}
 		if off < end && err != nil {
 			if errors.Is(err, io.EOF) {
@@ -227,27 +266,42 @@ func (f *fill) pointless() bool {
 	return b.err != nil || b.unwanted(f.v.c.cfg.Linger)
 }
 
-// commit marks the slice as present, and goes on to the next at once, so that
-// nobody else starts on it in between.
-func (f *fill) commit(file sink, body io.ReadCloser, sum manifest.Hash, whole hash.Hash) error {
-	b, i := f.v.blob, f.cur
-	if known := b.sums[i]; known != (manifest.Hash{}) && known != sum {
-		return fmt.Errorf("fill %s: %w: slice %d is not what it was", f.v.Key, ErrChanged, i)
+// step goes on behind a slice of which all bytes are there, and takes the next at once,
+// so that nobody else starts on it in between.
+func (f *fill) step() {
+	b := f.v.blob
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f.last, f.cur = f.cur, -1
+	_, f.pos = b.bounds(f.last)
+	if f.pos < f.end && !b.unwanted(f.v.c.cfg.Linger) {
+		b.claim(f, f.last+1)
 	}
-	if err := b.saveSum(file, i, sum); err != nil {
+}
+
+// settle waits for the hash of the slice that was written, if there is one, and marks
+// it as present.
+func (f *fill) settle(file sink, body io.ReadCloser) error {
+	w, b := f.behind, f.v.blob
+	if w == nil {
+		return nil
+	}
+	f.behind = nil
+	<-w.done
+	sum := manifest.Hash(w.sum.Sum(nil))
+	if known := b.sums[w.i]; known != (manifest.Hash{}) && known != sum {
+		return fmt.Errorf("fill %s: %w: slice %d is not what it was", f.v.Key, ErrChanged, w.i)
+	}
+	if err := b.saveSum(file, w.i, sum); err != nil {
 		return f.giveTail(nil, body, err)
 	}
 	b.mu.Lock()
-	b.sums[i], b.state[i] = sum, slicePresent
+	b.sums[w.i], b.state[w.i] = sum, slicePresent
 	b.present++
-	if whole != nil {
-		b.whole, b.frontier = whole, i+1
+	if w.whole != nil {
+		b.whole, b.frontier = w.whole, w.i+1
 	}
-	f.cur = -1
-	_, f.pos = b.bounds(i)
-	if f.pos < f.end && !b.unwanted(f.v.c.cfg.Linger) {
-		b.claim(f, i+1)
-	}
+	f.last = -1
 	last := b.complete()
 	b.wake()
 	b.mu.Unlock()
