@@ -56,6 +56,8 @@ func (c *Cache) metaPath(id string) string { return filepath.Join(c.folder(id), 
 // save writes the record of v. A version that cannot be recorded is only lost at
 // the next start.
 func (c *Cache) save(v *Version) {
+	v.saving.Lock() // so that what was known last is what stays
+	defer v.saving.Unlock()
 	var err error
 	switch {
 	case v.Size < 0:
@@ -89,7 +91,6 @@ func (c *Cache) writeRecord(v *Version, r record) error {
 	if err != nil {
 		return err
 	}
-	// Two saves may run at once: each has its own temporary name, either wins.
 	tmp, err := os.CreateTemp(c.folder(v.ID), v.ID+".*.tmp")
 	if err != nil {
 		return err

@@ -14,13 +14,16 @@ import (
 )
 
 // reopen closes the cache and opens its directory anew.
-func (l *lab) reopen() {
+func (l *lab) reopen(between ...func()) {
 	l.t.Helper()
 	cfg := l.cache.cfg
 	cfg.Transport = nil
 	l.edge.Close()
 	if err := l.cache.Close(); err != nil {
 		l.t.Fatal(err)
+	}
+	for _, do := range between {
+		do()
 	}
 	l.open(cfg)
 }
@@ -172,15 +175,15 @@ func TestRestartWithRubbish(t *testing.T) {
 	l.get("/a")
 	l.get("/b")
 	dir := l.cache.cfg.Dir
-	eventually(t, "the records", func() bool { return files(t, dir) == 4 })
-	record := strings.TrimSuffix(l.dataFile("/a"), ".data") + ".json"
-	if err := os.WriteFile(record, []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(l.dataFile("/b"), 100); err != nil {
-		t.Fatal(err)
-	}
-	l.reopen()
+	record, data := strings.TrimSuffix(l.dataFile("/a"), ".data")+".json", l.dataFile("/b")
+	l.reopen(func() { // when all is written
+		if n := files(t, dir); n != 5 {
+			t.Fatalf("%d files, want two of each and the order of use", n)
+		}
+		if err := errors.Join(os.WriteFile(record, []byte("{"), 0o600), os.Truncate(data, 100)); err != nil {
+			t.Fatal(err)
+		}
+	})
 	if bytes, n := l.cache.Usage(); bytes != 0 || n != 0 {
 		t.Errorf("%d bytes in %d versions", bytes, n)
 	}

@@ -45,6 +45,8 @@ type Version struct {
 	selecting http.Header // what they were, to be sent again
 	originTag string
 
+	saving sync.Mutex // one record at a time is written
+
 	// Guarded by c.mu.
 	refs int           // who holds the files
 	elem *list.Element // in the LRU list; nil once dropped from the index
