@@ -48,7 +48,7 @@ type Config struct {
 const (
 	defaultMaxBytes = 10 << 30
 	defaultTimeout  = 30 * time.Second
-	copyBuffer      = 128 << 10
+	copyBuffer      = 256 << 10
 
 	maxKeyBytes = 8 << 10 // longer URLs pass through
 	maxVariants = 32      // of one URL

@@ -201,11 +201,13 @@ func (f *fill) writeSlice(file sink, body io.ReadCloser) error {
 		return err
 	}
 	f.behind = w
-	f.step()
 	if again {
-		return f.settle(file, body)
+		err = f.settle(file, body)
 	}
-	return nil
+	if err == nil {
+		f.step(again)
+	}
+	return err
 }
 
 // follow has the hashes ready for slice f.cur: that of the whole goes on from the slice
@@ -227,7 +229,8 @@ func (f *fill) follow(file sink, body io.ReadCloser) (*written, error) {
 func (f *fill) copySlice(file sink, body io.ReadCloser, start, end int64, w *written, again bool) error {
 	for off := start; off < end; {
 		buf := f.v.c.buffers.Get().(*[]byte)
-		n, err := body.Read((*buf)[:min(int64(len(*buf)), end-off)])
+		room := aligned(*buf, off)
+		n, err := body.Read(room[:min(int64(len(room)), end-off)])
 		if n > 0 {
 			if _, werr := file.WriteAt((*buf)[:n], off); werr != nil {
 				return f.giveTail((*buf)[:n], body, werr)
@@ -251,6 +254,11 @@ func (f *fill) copySlice(file sink, body io.ReadCloser, start, end int64, w *wri
 	return nil
 }
 
+// aligned is what of buf reaches from offset off to the next multiple of its length:
+// to writes that end there the page cache gives large folios, which are cheaper to
+// write and, whenever the object is asked for, to send.
+func aligned(buf []byte, off int64) []byte { return buf[:int64(len(buf))-off%int64(len(buf))] }
+
 func (f *fill) progress(off int64) {
 	b := f.v.blob
 	b.mu.Lock()
@@ -266,16 +274,21 @@ func (f *fill) pointless() bool {
 	return b.err != nil || b.unwanted(f.v.c.cfg.Linger)
 }
 
-// step goes on behind a slice of which all bytes are there, and takes the next at once,
-// so that nobody else starts on it in between.
-func (f *fill) step() {
+// step goes on behind a slice of which all bytes are there, and may be read unless it
+// is settled anyway. It takes the next at once, so that nobody else starts on it in
+// between.
+func (f *fill) step(settled bool) {
 	b := f.v.blob
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	f.last, f.cur = f.cur, -1
-	_, f.pos = b.bounds(f.last)
+	i := f.cur
+	f.cur = -1
+	if !settled {
+		f.last = i
+	}
+	_, f.pos = b.bounds(i)
 	if f.pos < f.end && !b.unwanted(f.v.c.cfg.Linger) {
-		b.claim(f, f.last+1)
+		b.claim(f, i+1)
 	}
 }
 
@@ -317,7 +330,7 @@ func (f *fill) grow(file sink, body io.ReadCloser) error {
 	bufp := c.buffers.Get().(*[]byte)
 	defer c.buffers.Put(bufp)
 	for off := int64(0); ; {
-		n, err := body.Read(*bufp)
+		n, err := body.Read(aligned(*bufp, off))
 		if n > 0 {
 			data := (*bufp)[:n]
 			if rerr := c.reserve(f.v, int64(n)); rerr != nil {
@@ -382,31 +395,4 @@ func (f *fill) close(err error) {
 // rate is the mean speed in bytes per second. The caller holds the blob's mu.
 func (f *fill) rate(now time.Time) float64 {
 	return float64(f.pos-f.start) / max(now.Sub(f.began).Seconds(), 1e-3)
-}
-
-// tail is what a fill had in hand when the disk refused it: the first reader to
-// get there goes on from it.
-type tail struct {
-	off  int64
-	data []byte
-	body io.ReadCloser
-}
-
-func (t *tail) close() {
-	if t != nil {
-		t.body.Close()
-	}
-}
-
-// giveTail leaves the rest of a response that cannot be had again to a reader,
-// and says why. Whoever holds the version last closes it.
-func (f *fill) giveTail(data []byte, body io.ReadCloser, cause error) error {
-	b := f.v.blob
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if f.v.pin() == "" && b.tail == nil {
-		b.tail = &tail{off: f.pos, data: append([]byte(nil), data...), body: body}
-		f.keepBody = true
-	}
-	return &diskError{cause}
 }

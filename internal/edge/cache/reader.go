@@ -196,34 +196,3 @@ func (r *reader) direct(w io.Writer, off, end int64) error {
 	_, err = io.CopyN(w, resp.Body, end-off)
 	return err
 }
-
-// hasTail says whether there is a tail that begins at off.
-func (b *blob) hasTail(off int64) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.tail != nil && b.tail.off == off
-}
-
-// takeTail takes the tail if it begins at off, or wherever if off is negative.
-func (b *blob) takeTail(off int64) *tail {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	t := b.tail
-	if t == nil || off >= 0 && t.off != off {
-		return nil
-	}
-	b.tail = nil
-	return t
-}
-
-func sendTail(w io.Writer, t *tail, n int64) error {
-	data := t.data[:min(int64(len(t.data)), n)]
-	if _, err := w.Write(data); err != nil {
-		return err
-	}
-	m, err := io.Copy(w, io.LimitReader(t.body, n-int64(len(data))))
-	if err == nil && n < 1<<62 && m < n-int64(len(data)) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
