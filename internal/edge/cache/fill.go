@@ -116,7 +116,7 @@ func (f *fill) pour(body io.ReadCloser) error {
 	if b.size < 0 {
 		return f.grow(file, body)
 	}
-	f.hashes = hashAside(&f.v.c.buffers)
+	f.hashes = hashAside(f.v.c.buffersFor(f.v.blob.slice))
 	defer f.hashes.end()
 	err = f.pourSlices(file, body)
 	return errors.Join(err, f.settle(file, body))
@@ -228,7 +228,7 @@ func (f *fill) follow(file sink, body io.ReadCloser) (*written, error) {
 // copySlice copies the bytes [start,end) from body to file and has them hashed.
 func (f *fill) copySlice(file sink, body io.ReadCloser, start, end int64, w *written, again bool) error {
 	for off := start; off < end; {
-		buf := f.v.c.buffers.Get().(*[]byte)
+		buf := f.hashes.pool.Get().(*[]byte)
 		room := aligned(*buf, off)
 		n, err := body.Read(room[:min(int64(len(room)), end-off)])
 		if n > 0 {

@@ -8,7 +8,7 @@ import (
 )
 
 // inFlight is how many buffers a fill may be ahead of its hashes.
-const inFlight = 8
+const inFlight = 4
 
 // hashes works out the hashes of what a fill writes, beside it and slice after slice:
 // SHA-256 is slower than a network and a page cache.
@@ -86,4 +86,12 @@ func clone(h hash.Hash) hash.Hash {
 		return nil
 	}
 	return d
+}
+
+// buffersFor are buffers that fit slices of size bytes.
+func (c *Cache) buffersFor(size int64) *sync.Pool {
+	if size <= copyBuffer {
+		return &c.buffers
+	}
+	return &c.large
 }
