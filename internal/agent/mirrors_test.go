@@ -181,8 +181,9 @@ func get(t *testing.T, e *Engine, u string, data []byte) Result {
 func TestMirrors(t *testing.T) {
 	data := random(5, 20<<20)
 	other := slices.Clone(data)
-	other[6<<20]++
-	other[19<<20]++
+	for i := range len(other) >> 20 { // wherever it is asked
+		other[i<<20]++
+	}
 	for name, bytes := range map[string][]byte{"good": data, "other bytes": other, "other size": data[1:]} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
