@@ -95,26 +95,39 @@ func (d *Download) rest(ctx context.Context, src *source, plain *store.Plain) er
 
 // intake is memory for an ordinary response: one half is read into while the other
 // is hashed.
-type intake [2][]byte
-
-// newIntake has room for what is read at once: little where a reader is not to be
-// run away from.
-func (d *Download) newIntake() intake {
-	size := 1 << 20
-	if d.req.Sequential {
-		size = 128 << 10
-	}
-	return intake{make([]byte, size), make([]byte, size)}
+type intake struct {
+	halves [2][]byte
+	gather int // bytes up to which small reads that follow at once are put together
 }
 
-// read reads into the half that is free. What it returns is overwritten after the next
-// call that brings something: one that brings nothing, as reads may, leaves the halves as
-// they are, for the other may still be hashed.
+// gatherFor is how long reads are gathered. It is short: a slow line gives what it has.
+const gatherFor = 2 * time.Millisecond
+
+// newIntake has room for what is read at once: little where a reader is not to be
+// run away from, who is not to wait for what comes next, either.
+func (d *Download) newIntake() intake {
+	size, gather := 1<<20, 256<<10
+	if d.req.Sequential {
+		size, gather = 128<<10, 0
+	}
+	return intake{[2][]byte{make([]byte, size), make([]byte, size)}, gather}
+}
+
+// read reads into the half that is free, as many records of TLS as come at once: each by
+// itself would have to be hashed and written. What it returns is overwritten after the
+// next call that brings something: one that brings nothing, as reads may, leaves the
+// halves as they are, for the other may still be hashed.
 func (m *intake) read(r io.Reader) ([]byte, error) {
-	n, err := r.Read(m[0])
-	b := m[0][:n]
+	began := time.Now()
+	n, err := r.Read(m.halves[0])
+	for n > 0 && n < m.gather && err == nil && time.Since(began) < gatherFor {
+		var more int
+		more, err = r.Read(m.halves[0][n:])
+		n += more
+	}
+	b := m.halves[0][:n]
 	if n > 0 {
-		m[0], m[1] = m[1], m[0]
+		m.halves[0], m.halves[1] = m.halves[1], m.halves[0]
 	}
 	return b, err
 }
