@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,21 +54,25 @@ func (s slowly) Read(p []byte) (int, error) {
 	return s.r.Read(p)
 }
 
-// What comes at once is put together, what a slow line brings is not waited for.
+// Full records that come at once are put together. What a slow line brings is not waited
+// for, nor what may follow one that is not full.
 func TestIntakeGathers(t *testing.T) {
+	const full = fullRecord
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
 			takes time.Duration
-			want  []string
-		}{{0, []string{"abcde", "fg"}}, {gatherFor, []string{"ab", "cde", "f", "g"}}} {
-			m := intake{[2][]byte{make([]byte, 8), make([]byte, 8)}, 4}
-			r := slowly{&reads{"ab", "cde", "f", "g"}, c.takes}
-			for _, want := range append(c.want, "") {
+			want  []int
+		}{{0, []int{2 * full, full + 7, 5}}, {gatherFor, []int{full, full, full, 7, 5}}} {
+			m := intake{[2][]byte{make([]byte, 4*full), make([]byte, 4*full)}, 2 * full}
+			r := slowly{&reads{record(full), record(full), record(full), record(7), record(5)}, c.takes}
+			for _, want := range append(c.want, 0) {
 				b, err := m.read(r)
-				if string(b) != want || err != nil && !errors.Is(err, io.EOF) {
-					t.Errorf("reads that take %v: got %q and error %v, want %q", c.takes, b, err, want)
+				if len(b) != want || err != nil && !errors.Is(err, io.EOF) {
+					t.Errorf("reads that take %v: got %d bytes and error %v, want %d", c.takes, len(b), err, want)
 				}
 			}
 		}
 	})
 }
+
+func record(n int) string { return strings.Repeat("r", n) }

@@ -100,8 +100,13 @@ type intake struct {
 	gather int // bytes up to which small reads that follow at once are put together
 }
 
-// gatherFor is how long reads are gathered. It is short: a slow line gives what it has.
-const gatherFor = 2 * time.Millisecond
+// gatherFor is how long reads are gathered, and fullRecord how much of one shows that
+// more is on its way: a record of TLS (RFC 8446 §5.1) that is full. After any other what
+// came is not held back, for the next read may take for ever.
+const (
+	gatherFor  = 2 * time.Millisecond
+	fullRecord = 16 << 10
+)
 
 // newIntake has room for what is read at once: little where a reader is not to be
 // run away from, who is not to wait for what comes next, either.
@@ -120,10 +125,8 @@ func (d *Download) newIntake() intake {
 func (m *intake) read(r io.Reader) ([]byte, error) {
 	began := time.Now()
 	n, err := r.Read(m.halves[0])
-	for n > 0 && n < m.gather && err == nil && time.Since(began) < gatherFor {
-		var more int
-		more, err = r.Read(m.halves[0][n:])
-		n += more
+	for last := n; last == fullRecord && n < m.gather && err == nil && time.Since(began) < gatherFor; n += last {
+		last, err = r.Read(m.halves[0][n:])
 	}
 	b := m.halves[0][:n]
 	if n > 0 {

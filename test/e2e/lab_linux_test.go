@@ -85,7 +85,8 @@ func TestCrowdBehindNATs(t *testing.T) {
 		{lab.Open, lab.Symmetric, true},
 		{lab.Symmetric, lab.Open, true},
 		{lab.Firewalled, lab.Open, true}, // the open one is called over TCP
-		{lab.Firewalled, lab.Firewalled, false},
+		{lab.Firewalled, lab.Firewalled, true}, // both call at once
+		{lab.Firewalled, lab.Symmetric, false},
 		{lab.Symmetric, lab.Symmetric, false},
 	} {
 		t.Run(string(tt.seed)+"-"+string(tt.client), func(t *testing.T) {
