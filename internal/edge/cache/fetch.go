@@ -41,6 +41,11 @@ func (c *Cache) join(key string, h http.Header, prev *Version, relay bool) (fl *
 		return fl, false
 	}
 	fl = &flight{key: key, prev: prev, done: make(chan struct{}), relay: relay}
+	if v := c.findLocked(key, h); v != nil && v != prev && !v.meta.Load().invalid { // landed since the caller looked
+		fl.v, fl.status = v, v.Status
+		close(fl.done)
+		return fl, false
+	}
 	if c.closed {
 		fl.err = ErrClosed
 		close(fl.done)
