@@ -84,7 +84,7 @@ func TestCrowdBehindNATs(t *testing.T) {
 		{lab.Cone, lab.Cone, true},
 		{lab.Open, lab.Symmetric, true},
 		{lab.Symmetric, lab.Open, true},
-		{lab.Firewalled, lab.Open, true}, // the open one is called over TCP
+		{lab.Firewalled, lab.Open, true},       // the open one is called over TCP
 		{lab.Firewalled, lab.Firewalled, true}, // both call at once
 		{lab.Firewalled, lab.Symmetric, false},
 		{lab.Symmetric, lab.Symmetric, false},
