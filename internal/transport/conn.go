@@ -55,6 +55,7 @@ type Conn struct {
 	dead   func(*Conn)
 	ended  sync.Once
 	closed atomic.Bool
+	began  time.Time // when it was dialled, or came in
 	since  time.Time // when it was chosen
 }
 

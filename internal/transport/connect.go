@@ -113,7 +113,7 @@ func (e *Endpoint) attempt(ctx context.Context, peer wire.Key, a attempt, failed
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(e.ctx, cancel)()
-	dial := e.dialTCP
+	began, dial := time.Now(), e.dialTCP
 	switch {
 	case a.kind == KindQUIC:
 		dial = e.dialQUIC
@@ -125,6 +125,7 @@ func (e *Endpoint) attempt(ctx context.Context, peer wire.Key, a attempt, failed
 		failed <- err
 		return
 	}
+	c.began = began
 	e.offer(c)
 }
 

@@ -60,6 +60,7 @@ type Endpoint struct {
 	mu    sync.Mutex
 	pairs map[wire.Key]*pair
 	links map[wire.Key]*Conn
+	over  map[wire.Key]time.Time // when links ended that were lately chosen
 }
 
 // Listen opens the sockets.
@@ -80,6 +81,7 @@ func Listen(cfg Config) (*Endpoint, error) {
 		accepted:    make(chan *Conn, maxUnaccepted),
 		pairs:       make(map[wire.Key]*pair),
 		links:       make(map[wire.Key]*Conn),
+		over:        make(map[wire.Key]time.Time),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if err := e.open(cfg); err != nil {

@@ -240,6 +240,28 @@ func TestRacePicksOneLink(t *testing.T) {
 	}
 }
 
+// A connection of a race that was decided may come in when its link is over already: it
+// is not taken for one of the next race, whose own are.
+func TestLeftoverOfLinkThatIsOver(t *testing.T) {
+	small, large := ordered()
+	a, b := listen(t, Config{Key: small}), listen(t, Config{Key: large})
+	began := time.Now()
+	atA, atB := link(t, a, b, candidate(a), candidate(b))
+	checkSame(t, atA, atB)
+	waitFor(t, func() bool { return quiet(a) && quiet(b) })
+	for _, c := range []struct {
+		began time.Time
+		want  bool
+	}{{began, true}, {time.Now(), false}} {
+		a.mu.Lock()
+		got := a.leftover(&Conn{self: a.Key(), peer: b.Key(), began: c.began})
+		a.mu.Unlock()
+		if got != c.want {
+			t.Errorf("leftover: %v, want %v", got, c.want)
+		}
+	}
+}
+
 // quiet says whether an endpoint has no link and no race.
 func quiet(e *Endpoint) bool {
 	e.mu.Lock()

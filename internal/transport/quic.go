@@ -115,9 +115,14 @@ func (e *Endpoint) listenQUIC(socket *net.UDPConn) error {
 	return nil
 }
 
-// placeKey is the context key of the function that gives back an inbound
-// connection's place.
+// placeKey is the context key of an inbound connection's place.
 type placeKey struct{}
+
+// place is that of an inbound connection among the handshakes.
+type place struct {
+	release func() // gives it back
+	since   time.Time
+}
 
 func (e *Endpoint) admitQUIC(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
 	release, ok := e.inboundQUIC.enter(addrPort(info.RemoteAddr).Addr(), nil)
@@ -125,7 +130,7 @@ func (e *Endpoint) admitQUIC(ctx context.Context, info *quic.ClientInfo) (contex
 		return nil, errors.New("too many handshakes")
 	}
 	context.AfterFunc(ctx, release)
-	return context.WithValue(ctx, placeKey{}, release), nil
+	return context.WithValue(ctx, placeKey{}, place{release, time.Now()}), nil
 }
 
 // dialQUIC makes an authenticated connection to the peer at one address. Sent
@@ -161,8 +166,8 @@ func (e *Endpoint) acceptQUIC() {
 				e.log.Debug("inbound connection refused", "net", "udp", "addr", addrPort(qc.RemoteAddr()), "err", err)
 				return
 			}
-			if release, ok := qc.Context().Value(placeKey{}).(func()); ok {
-				c.release = release
+			if p, ok := qc.Context().Value(placeKey{}).(place); ok {
+				c.release, c.began = p.release, p.since
 			}
 			e.offer(c)
 		})

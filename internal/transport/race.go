@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -59,12 +60,22 @@ func (e *Endpoint) enter(c *Conn) *pair {
 	if e.ctx.Err() != nil {
 		return nil
 	}
-	if link := e.links[c.peer]; link != nil && c.Controlling() && time.Since(link.since) < settleFor {
-		return nil // a leftover of the race
+	if c.Controlling() && e.leftover(c) {
+		return nil
 	}
 	p := e.pairOf(c.peer)
 	p.conns = append(p.conns, c)
 	return p
+}
+
+// leftover says whether a connection is one of a race that was decided: the peer has
+// closed it, or is about to. That may show only after the link is over, when it would be
+// taken for one of the next race. The caller holds the lock.
+func (e *Endpoint) leftover(c *Conn) bool {
+	if link := e.links[c.peer]; link != nil {
+		return time.Since(link.since) < settleFor
+	}
+	return c.began.Before(e.over[c.peer])
 }
 
 // withdraw takes a closed connection out of its pair.
@@ -182,7 +193,12 @@ func (e *Endpoint) adopt(c *Conn) {
 func (e *Endpoint) forget(c *Conn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.links[c.peer] == c {
-		delete(e.links, c.peer)
+	if e.links[c.peer] != c {
+		return
+	}
+	delete(e.links, c.peer)
+	maps.DeleteFunc(e.over, func(_ wire.Key, at time.Time) bool { return time.Since(at) > settleFor })
+	if now := time.Now(); now.Sub(c.since) < settleFor {
+		e.over[c.peer] = now
 	}
 }

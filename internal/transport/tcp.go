@@ -144,7 +144,7 @@ func (e *Endpoint) acceptTCP() {
 			}
 			continue
 		}
-		from := addrPort(raw.RemoteAddr())
+		from, began := addrPort(raw.RemoteAddr()), time.Now()
 		release, ok := e.inboundTCP.enter(from.Addr(), func() { _ = raw.Close() })
 		if !ok {
 			raw.Close()
@@ -157,7 +157,7 @@ func (e *Endpoint) acceptTCP() {
 				e.log.Debug("inbound connection refused", "net", "tcp", "addr", from, "err", err)
 				return
 			}
-			c.release = release
+			c.release, c.began = release, began
 			e.offer(c)
 		})
 	}
