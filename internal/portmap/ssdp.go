@@ -60,6 +60,9 @@ func discover(ctx context.Context, n network) (*url.URL, error) {
 		if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 			return nil, err
 		}
+		if ctx.Err() != nil { // its own deadline may have been overwritten
+			return nil, ctx.Err()
+		}
 		for strangers < maxStrangers {
 			size, from, err := conn.ReadFromUDPAddrPort(buf)
 			if ctx.Err() != nil {
