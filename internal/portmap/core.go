@@ -54,6 +54,7 @@ type slot struct {
 	mapping  Mapping // held, or else wished for
 	held     bool
 	protocol Protocol  // by which it is held
+	made     time.Time // when it was asked for last, with success
 	due      time.Time // when it is to be asked for, again
 }
 
@@ -207,7 +208,7 @@ func (c *core) record(now time.Time, s step, a answer, err error) {
 func (c *core) added(now time.Time, s *slot, a answer) {
 	life := min(a.lifetime, maxLifetime)
 	s.mapping.External, s.mapping.Until = a.external, now.Add(life)
-	s.held, s.protocol = true, c.speaks()
+	s.held, s.protocol, s.made = true, c.speaks(), now
 	s.due = now.Add(max(life/2, minRenew)) // RFC 6887, section 11.2.1
 	if ip := a.external.Addr(); !Public(ip) {
 		c.retire()
@@ -218,8 +219,9 @@ func (c *core) added(now time.Time, s *slot, a answer) {
 	c.found, c.failures, c.rounds, c.checkAt = true, 0, 0, now.Add(c.checkEvery)
 	if c.epoch.restarted(now, a) {
 		for i := range c.slots {
+			// Not at once: a gateway whose epochs are nonsense has restarted every time.
 			if other := &c.slots[i]; other != s {
-				other.due = now
+				other.due = earliest(other.due, other.made.Add(minRenew))
 			}
 		}
 	}

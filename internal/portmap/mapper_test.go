@@ -401,6 +401,25 @@ func TestEndsWhileAsking(t *testing.T) {
 	}
 }
 
+// A gateway whose epochs are nonsense is not asked without a pause.
+func TestWildEpochs(t *testing.T) {
+	c := newCore()
+	now := time.Now()
+	s := situation{net: home, ports: wanted}
+	for i := range uint32(10) {
+		step := c.next(now, s)
+		if step.op == opWait {
+			if !step.until.After(now) {
+				t.Errorf("wait until %v, now %v", step.until, now)
+			}
+			return
+		}
+		a := answer{external: netip.AddrPortFrom(external, 4000), lifetime: lifetime, epoch: i % 2 * 1000, hasEpoch: true}
+		c.record(now, step, a, nil)
+	}
+	t.Error("ten requests at once")
+}
+
 func TestLifetimes(t *testing.T) {
 	for _, tt := range []struct {
 		told, after time.Duration
