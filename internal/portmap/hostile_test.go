@@ -317,6 +317,27 @@ func TestUPnPHostile(t *testing.T) {
 	}
 }
 
+// A call that the end of the program cuts off does not keep the mapping there is from being
+// removed.
+func TestUPnPEndsWhileAsking(t *testing.T) {
+	w := newWeb(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.pages["/ctl"] = actions(map[string]func(string) string{
+		"GetExternalIPAddress": always(addressTag), "GetSpecificPortMappingEntry": always("<errorCode>714</errorCode>"),
+		"AddPortMapping": always(""), "DeletePortMapping": always(""),
+	})
+	if _, err := w.add(ctx, wish(TCP, 4000)); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := w.add(ctx, wish(UDP, 4000)); !errors.Is(err, context.Canceled) {
+		t.Errorf("cut off: %v", err)
+	}
+	if err := w.remove(t.Context(), wish(TCP, 4000)); err != nil {
+		t.Error(err)
+	}
+}
+
 // Whoever else answers a search is passed over.
 func TestSearchHostile(t *testing.T) {
 	gateway, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 3), Port: int(ssdpGroup.Port())})

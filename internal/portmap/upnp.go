@@ -266,7 +266,7 @@ func (g *igd) do(req *http.Request, most int) (status int, body []byte, err erro
 }
 
 // failed is what an error means for the mapping. One that is not the gateway's own no
-// has the service looked for again.
+// has the service looked for again, but at the end, when mappings are yet to be removed.
 func (g *igd) failed(err error) error {
 	var f *fault
 	switch {
@@ -277,7 +277,9 @@ func (g *igd) failed(err error) error {
 	case errors.Is(err, errRefused):
 		return err
 	}
-	g.at = nil
+	if !errors.Is(err, context.Canceled) {
+		g.at = nil
+	}
 	return fmt.Errorf("%s: %w", UPnP, err)
 }
 
