@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"syscall"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/transport"
@@ -64,8 +63,9 @@ func (d *dialer) pinned(host string, to netip.Addr) func(ctx context.Context, ne
 }
 
 // sessionHTTP is a client for sessions with control: they come from the port that takes
-// links, so that control sees how a NAT maps it, and keep that mapping alive. A connection
-// that ended a moment ago may still bar the way from there.
+// links, so that control sees how a NAT maps it, and keep that mapping alive. The way from
+// there may be barred, by a connection that ended a moment ago, or because that port is of
+// an address from which control is not reached.
 func (e *Engine) sessionHTTP(endpoint *transport.Endpoint) *http.Client {
 	ordinary, ok := e.http.Transport.(*http.Transport)
 	if !ok || e.dialer == nil {
@@ -79,11 +79,12 @@ func (e *Engine) sessionHTTP(endpoint *transport.Endpoint) *http.Client {
 	t := ordinary.Clone()
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := d.DialContext(ctx, network, address)
-		if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EADDRINUSE) {
+		if err != nil && ctx.Err() == nil {
 			return e.dialer.DialContext(ctx, network, address)
 		}
 		return conn, err
 	}
+	context.AfterFunc(e.ctx, t.CloseIdleConnections)
 	return &http.Client{Transport: t, CheckRedirect: e.http.CheckRedirect}
 }
 
