@@ -139,14 +139,14 @@ func seenTCP(host []wire.Addr, port uint16, you string) []wire.Addr {
 }
 
 func (c *control) update(host, mapped []wire.Addr, nat wire.NAT) {
-	open := c.p.ports.addrs()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.seen = slices.Concat(mapped, host)
 	c.reach = wire.Update{
-		Addrs: announced(open, c.seen), NAT: nat,
+		Addrs: announced(c.p.ports.addrs(), c.seen), NAT: nat,
 		Uploads: c.e.cfg.Upload && !c.p.node.Paused(), Uplink: c.p.node.Uplink(), Load: c.reach.Load,
 	}
+	c.known = true
 	c.s.Update(c.reach)
 }
 
@@ -154,7 +154,6 @@ func (c *control) update(host, mapped []wire.Addr, nat wire.NAT) {
 func (c *control) enter() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.known = true
 	for _, j := range c.waiting {
 		c.s.Join(j)
 	}
