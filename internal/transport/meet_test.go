@@ -6,11 +6,14 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tandem-cdn/tandem/internal/nat"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -54,6 +57,29 @@ func TestMeeting(t *testing.T) {
 			says(t, right, left)
 		})
 	}
+}
+
+// Who cannot dial from the port that takes links dials a mapped address from another: the
+// peer's router may pass it on.
+func TestMeetsFromAnotherPort(t *testing.T) {
+	small, large := ordered()
+	if !slices.ContainsFunc(interfaces(t), func(p netip.Prefix) bool { return p.Addr() == netip.IPv6Loopback() }) {
+		t.Skip("no loopback address of IPv6")
+	}
+	a, b := listen(t, Config{Key: small}), listen(t, Config{Key: large, ListenTCP: "[::1]:0"})
+	peer := wire.Candidate{Key: b.Key(), Addrs: []wire.Addr{{Net: netTCP, Kind: addrMapped, Addr: b.tcp.Addr().String()}}}
+	if _, err := a.Connect(testContext(t), peer); err != nil {
+		t.Error(err)
+	}
+}
+
+func interfaces(t *testing.T) []netip.Prefix {
+	t.Helper()
+	own, err := nat.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return own
 }
 
 func says(t *testing.T, from, to *Conn) {

@@ -77,7 +77,9 @@ func (e *Endpoint) meetTCP(ctx context.Context, peer wire.Key, to netip.AddrPort
 	}
 	raw, err := d.DialContext(ctx, "tcp", to.String())
 	if err != nil {
-		return nil, err
+		// A connection to there that ended a moment ago may bar the way, and a router
+		// that passes the port on takes every other.
+		return e.dialTCP(ctx, peer, to)
 	}
 	return e.meet(ctx, peer, to, raw)
 }
