@@ -177,7 +177,11 @@ func (e *Endpoint) Gather(ctx context.Context, stun []string) ([]wire.Addr, wire
 		local = append(local, netip.AddrPortFrom(p.Addr(), addrPort(e.udp.LocalAddr()).Port()))
 	}
 	found, err := nat.Discover(ctx, stunSocket{e.quic}, stun, local)
-	e.kind.Store(found.Kind)
+	if err == nil {
+		e.kind.Store(found.Kind)
+	} else { // servers that are down do not undo what others have told
+		e.kind.CompareAndSwap(nil, found.Kind)
+	}
 	var addrs []wire.Addr
 	for _, m := range found.Mapped {
 		addrs = append(addrs, wire.Addr{Net: netUDP, Addr: m.String(), Kind: addrMapped})

@@ -240,6 +240,27 @@ func TestRacePicksOneLink(t *testing.T) {
 	}
 }
 
+// STUN servers that do not answer tell of the NAT only while nothing is known of it.
+func TestGatherKeepsKind(t *testing.T) {
+	nobody, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nobody.Close()
+	for _, c := range []struct{ known, want wire.NAT }{{"", wire.NATBlocked}, {wire.NATCone, wire.NATCone}} {
+		e := listen(t, Config{Key: keyOf("a")})
+		if c.known != "" {
+			e.kind.Store(c.known)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, _, err := e.Gather(ctx, []string{nobody.LocalAddr().String()})
+		cancel()
+		if got := e.planner().nat; err == nil || got != c.want {
+			t.Errorf("%q: then %q, error %v", c.known, got, err)
+		}
+	}
+}
+
 // A connection of a race that was decided may come in when its link is over already: it
 // is not taken for one of the next race, whose own are.
 func TestLeftoverOfLinkThatIsOver(t *testing.T) {
