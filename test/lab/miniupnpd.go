@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // NeedPortMapper skips a test where there is no program for routers that map ports.
@@ -66,5 +67,33 @@ chain postrouting { type nat hook postrouting priority 99; policy accept; jump p
 		return nil, fmt.Errorf("router that maps ports: %w", err)
 	}
 	cmd := router.Command(ctx, "miniupnpd", "-d", "-f", file, "-P", filepath.Join(dir, "pid"))
-	return cmd, cmd.Start()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return cmd, router.hears(ctx, speak)
+}
+
+// hears waits until somebody listens on a host where requests go: one that comes sooner is
+// turned away, and who asks takes it for a router that does not speak the protocol.
+func (h *Host) hears(ctx context.Context, speak PortProtocols) error {
+	port := ":14E7 " // 5351
+	if speak == SpeakUPnP {
+		port = ":076C " // 1900
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		sockets, err := h.Run(ctx, "cat", "/proc/net/udp", "/proc/net/udp6")
+		if err != nil {
+			return fmt.Errorf("router that maps ports: it does not listen: %w", err)
+		}
+		if strings.Contains(string(sockets), port) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("router that maps ports: it does not listen: %w", ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
