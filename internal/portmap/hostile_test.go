@@ -317,6 +317,22 @@ func TestUPnPHostile(t *testing.T) {
 	}
 }
 
+// A gateway that names machines keeps the port it has given.
+func TestUPnPNamesMachines(t *testing.T) {
+	w := newWeb(t)
+	w.pages["/ctl"] = actions(map[string]func(string) string{
+		"GetExternalIPAddress": always(addressTag), "AddPortMapping": always(""),
+		"GetSpecificPortMappingEntry": always("<NewInternalClient>laptop.lan</NewInternalClient><NewInternalPort>4000</NewInternalPort>"),
+	})
+	a, err := w.add(t.Context(), wish(TCP, 4000))
+	if err != nil || a.external.Port() != 4000 {
+		t.Errorf("got %+v, %v", a, err)
+	}
+	if _, err := w.check(t.Context(), wish(TCP, 4000)); err != nil {
+		t.Error(err)
+	}
+}
+
 // A call that the end of the program cuts off does not keep the mapping there is from being
 // removed.
 func TestUPnPEndsWhileAsking(t *testing.T) {

@@ -111,9 +111,12 @@ func (g *igd) free(ctx context.Context, m Mapping, port uint16) (bool, error) {
 	return g.own(values, m.Internal), nil
 }
 
-// own reports whether the entry of a mapping leads to a port of this machine.
+// own reports whether the entry of a mapping leads to a port of this machine. Gateways may
+// name machines instead (WANIPConnection:1): then the port has to do, for else
+// every renewal would go to another one.
 func (g *igd) own(values map[string]string, internal uint16) bool {
-	return values["NewInternalClient"] == g.net.local.String() && values["NewInternalPort"] == decimal(internal)
+	client, err := netip.ParseAddr(values["NewInternalClient"])
+	return (err != nil || client == g.net.local) && values["NewInternalPort"] == decimal(internal)
 }
 
 // entry asks for the mapping of an external port.
