@@ -26,7 +26,8 @@ type signer struct {
 	// somewhere: hashing a big manifest for every grant would be dear.
 	signed map[weak.Pointer[manifest.Manifest]]signature
 	// chunks is the signed map that was asked for last: when a version comes out all
-	// who have the one before ask for the same.
+	// who have the one before ask for the same, and wait here while it is signed.
+	signing  sync.Mutex
 	chunks   []byte
 	chunksOf manifest.ObjectID
 }
@@ -65,17 +66,12 @@ func (s *signer) sign(m *manifest.Manifest) *manifest.Signed {
 
 // signChunks returns the encoding of m with its signature, which is not to be changed.
 func (s *signer) signChunks(m *chunkmap.Map) []byte {
-	s.mu.Lock()
-	known, of := s.chunks, s.chunksOf
-	s.mu.Unlock()
-	if known != nil && of == m.Object {
-		return known
+	s.signing.Lock()
+	defer s.signing.Unlock()
+	if s.chunks == nil || s.chunksOf != m.Object {
+		s.chunks, s.chunksOf = m.Sign(s.key), m.Object
 	}
-	b := m.Sign(s.key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.chunks, s.chunksOf = b, m.Object
-	return b
+	return s.chunks
 }
 
 // name is the part of a manifest's URL that stands for the version. Nobody can
