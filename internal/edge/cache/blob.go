@@ -174,12 +174,12 @@ func (b *blob) available(off, end int64) int64 {
 		_, e := b.bounds(i)
 		f := b.owner(i)
 		switch {
-		case b.state[i] == slicePresent, f != nil && f.last == i:
+		case b.state[i] == slicePresent, f != nil && f.last == i, b.kept >= e:
 			pos = min(e, end)
 			continue
 		case f != nil:
 			pos = max(pos, min(f.pos, end))
-		case b.kept <= e:
+		default:
 			pos = max(pos, min(b.kept, end))
 		}
 		break

@@ -50,6 +50,7 @@ const (
 	defaultTimeout  = 30 * time.Second
 	copyBuffer      = 128 << 10
 	fillBuffer      = 1 << 20 // of a fill: large folios are cheap to write and to send
+	maxLarge        = 32      // of fillBuffer bytes, in all fills together
 
 	maxKeyBytes = 8 << 10 // longer URLs pass through
 	maxVariants = 32      // of one URL
@@ -71,10 +72,11 @@ type Cache struct {
 	base    context.Context // ends with the cache
 	maps    *maps
 	work    sync.WaitGroup
-	buffers sync.Pool // of *[]byte, copyBuffer each
-	large   sync.Pool // of *[]byte, fillBuffer each
-	via     string    // of the field Via
-	hit     string    // of the field Cache-Status
+	buffers sync.Pool     // of *[]byte, copyBuffer each
+	large   sync.Pool     // of *[]byte, fillBuffer each
+	lent    chan struct{} // one for each of these that is in use
+	via     string        // of the field Via
+	hit     string        // of the field Cache-Status
 
 	pack      *pack.Store // of the small versions
 	compacter atomic.Bool // one compacts
@@ -113,7 +115,7 @@ func New(cfg Config) (*Cache, error) {
 		cfg: cfg, log: cfg.Logger, base: base, stop: stop,
 		via: "1.1 " + cfg.Name, hit: status{hit: true}.member(cfg.Name),
 		buffers: sync.Pool{New: func() any { b := make([]byte, copyBuffer); return &b }},
-		large:   sync.Pool{New: func() any { b := make([]byte, fillBuffer); return &b }},
+		large:   sync.Pool{New: func() any { b := make([]byte, fillBuffer); return &b }}, lent: make(chan struct{}, maxLarge),
 		entries: make(map[string]*entry), lru: list.New(), hot: list.New(), live: make(map[pack.Ref]*Version),
 		flights: make(map[string]*flight), direct: make(map[string]time.Time), maps: newMaps(),
 	}

@@ -116,7 +116,7 @@ func (f *fill) pour(body io.ReadCloser) error {
 	if b.size < 0 {
 		return f.grow(file, body)
 	}
-	f.hashes = hashAside(f.v.c.buffersFor(f.v.blob.slice))
+	f.hashes = hashAside(f.v.c.giveBack)
 	defer f.hashes.end()
 	err = f.pourSlices(file, body)
 	return errors.Join(err, f.settle(file, body))
@@ -182,12 +182,16 @@ func (f *fill) enough() error {
 func (f *fill) writeSlice(file sink, body io.ReadCloser) error {
 	b, c := f.v.blob, f.v.c
 	start, end := b.bounds(f.cur)
-	if err := c.reserve(f.v, end-start); err != nil {
-		return f.giveTail(nil, body, err)
-	}
 	// A slice that is fetched once more must be what it was. Nobody sees it before
 	// that is known: those who read on would mix it with the others.
 	again := b.sums[f.cur] != manifest.Hash{}
+	room := end - start
+	if again {
+		room = 0 // it has it
+	}
+	if err := c.reserve(f.v, room); err != nil {
+		return f.giveTail(nil, body, err)
+	}
 	w, err := f.follow(file, body)
 	if err == nil {
 		err = f.copySlice(file, body, start, end, w, again)
@@ -197,7 +201,7 @@ func (f *fill) writeSlice(file sink, body io.ReadCloser) error {
 		err = f.settle(file, body)
 	}
 	if err != nil {
-		c.unreserve(f.v, end-start)
+		c.unreserve(f.v, room)
 		return err
 	}
 	f.behind = w
@@ -228,14 +232,12 @@ func (f *fill) follow(file sink, body io.ReadCloser) (*written, error) {
 // copySlice copies the bytes [start,end) from body to file and has them hashed.
 func (f *fill) copySlice(file sink, body io.ReadCloser, start, end int64, w *written, again bool) error {
 	for off := start; off < end; {
-		buf := f.hashes.pool.Get().(*[]byte)
-		room := aligned(*buf, off)
-		n, err := body.Read(room[:min(int64(len(room)), end-off)])
-		if n > 0 {
-			if _, werr := file.WriteAt((*buf)[:n], off); werr != nil {
-				return f.giveTail((*buf)[:n], body, werr)
-			}
-			off += int64(n)
+		buf := f.v.c.borrow(f.v.blob.slice)
+		n, err := f.copyPart(file, body, *buf, off, end)
+		off += int64(n)
+		if n == 0 {
+			f.v.c.giveBack(buf)
+		} else {
 			if !again {
 				f.progress(off)
 			}
@@ -252,6 +254,18 @@ func (f *fill) copySlice(file sink, body io.ReadCloser, start, end int64, w *wri
 		}
 	}
 	return nil
+}
+
+// copyPart copies what body gives at once, n bytes from off on, to file and to buf.
+func (f *fill) copyPart(file sink, body io.ReadCloser, buf []byte, off, end int64) (n int, err error) {
+	room := aligned(buf, off)
+	n, err = body.Read(room[:min(int64(len(room)), end-off)])
+	if n > 0 {
+		if _, werr := file.WriteAt(buf[:n], off); werr != nil {
+			return 0, f.giveTail(buf[:n], body, werr)
+		}
+	}
+	return n, err
 }
 
 // aligned is what of buf reaches from offset off to the next multiple of its length:
@@ -302,10 +316,15 @@ func (f *fill) settle(file sink, body io.ReadCloser) error {
 	f.behind = nil
 	<-w.done
 	sum := manifest.Hash(w.sum.Sum(nil))
-	if known := b.sums[w.i]; known != (manifest.Hash{}) && known != sum {
+	known := b.sums[w.i]
+	if known != (manifest.Hash{}) && known != sum {
 		return fmt.Errorf("fill %s: %w: slice %d is not what it was", f.v.Key, ErrChanged, w.i)
 	}
 	if err := b.saveSum(file, w.i, sum); err != nil {
+		if known == (manifest.Hash{}) {
+			start, end := b.bounds(w.i)
+			f.v.c.unreserve(f.v, end-start)
+		}
 		return f.giveTail(nil, body, err)
 	}
 	b.mu.Lock()

@@ -13,7 +13,6 @@ const inFlight = 4
 // hashes works out the hashes of what a fill writes, beside it and slice after slice:
 // SHA-256 is slower than a network and a page cache.
 type hashes struct {
-	pool *sync.Pool // of *[]byte
 	feed chan part
 	done sync.WaitGroup
 }
@@ -35,9 +34,10 @@ type part struct {
 	n   int
 }
 
-// hashAside starts to hash what is added. The caller must end it.
-func hashAside(pool *sync.Pool) *hashes {
-	a := &hashes{pool: pool, feed: make(chan part, inFlight)}
+// hashAside starts to hash what is added, and gives each buffer back then. The caller
+// must end it.
+func hashAside(giveBack func(*[]byte)) *hashes {
+	a := &hashes{feed: make(chan part, inFlight)}
 	a.done.Go(func() {
 		for p := range a.feed {
 			if p.buf == nil {
@@ -45,14 +45,13 @@ func hashAside(pool *sync.Pool) *hashes {
 				continue
 			}
 			p.of.write((*p.buf)[:p.n])
-			pool.Put(p.buf)
+			giveBack(p.buf)
 		}
 	})
 	return a
 }
 
-// add hashes the first n bytes of a buffer from the pool, and gives it back then. It
-// waits while too many are on their way.
+// add hashes the first n bytes of a buffer. It waits while too many are on their way.
 func (a *hashes) add(w *written, buf *[]byte, n int) { a.feed <- part{w, buf, n} }
 
 // close ends slice w.
@@ -88,10 +87,24 @@ func clone(h hash.Hash) hash.Hash {
 	return d
 }
 
-// buffersFor are buffers that fit slices of size bytes.
-func (c *Cache) buffersFor(size int64) *sync.Pool {
-	if size <= copyBuffer {
-		return &c.buffers
+// borrow is a buffer for a fill of slices of size bytes, to be given back: a large one
+// where that is of use, as long as there are any.
+func (c *Cache) borrow(size int64) *[]byte {
+	if size > copyBuffer {
+		select {
+		case c.lent <- struct{}{}:
+			return c.large.Get().(*[]byte)
+		default:
+		}
 	}
-	return &c.large
+	return c.buffers.Get().(*[]byte)
+}
+
+func (c *Cache) giveBack(buf *[]byte) {
+	if len(*buf) != fillBuffer {
+		c.buffers.Put(buf)
+		return
+	}
+	c.large.Put(buf)
+	<-c.lent
 }

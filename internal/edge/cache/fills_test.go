@@ -1,0 +1,74 @@
+package cache
+
+import (
+	"os"
+	"testing"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+)
+
+// Of a version that is over all that was written may be read, also a slice whose hash
+// could not be recorded before the next was written.
+func TestKeptBehindUnsettledSlice(t *testing.T) {
+	b := newBlob("", 4*slice)
+	b.state[0] = slicePresent
+	b.kept = 2*slice + 100
+	for off, want := range map[int64]int64{0: b.kept, slice + 7: slice + 93, b.kept: 0, 3 * slice: 0} {
+		if n := b.available(off, b.size); n != want {
+			t.Errorf("at %d: %d bytes may be read, want %d", off, n, want)
+		}
+	}
+	if n := b.available(0, slice+9); n != slice+9 {
+		t.Errorf("up to an end: %d bytes", n)
+	}
+}
+
+// A slice that is fetched once more takes no more of the disk than before.
+func TestRefetchedSliceCountsOnce(t *testing.T) {
+	data := content(5*slice+1, 35)
+	l := newLab(t, nil, nil)
+	l.setHandler(l.object(data, `"v"`, "Cache-Control", "max-age=60"))
+	l.get("/o")
+	checkManifest(t, l, "/o", data)
+	for i := range 2 {
+		f, err := os.OpenFile(l.dataFile("/o"), os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.WriteAt([]byte("garbage"), 3*slice+77)
+		f.Close()
+		l.reopen()
+		if a := l.get("/o"); a.body != string(data) {
+			t.Error("wrong bytes")
+		}
+		checkManifest(t, l, "/o", data)
+		if n, _ := l.cache.Usage(); n != int64(len(data)) {
+			t.Errorf("refetch %d: %d bytes on disk are counted, want %d", i+1, n, len(data))
+		}
+	}
+}
+
+// However many fills there are, they have no more large buffers than are to be had.
+func TestLargeBuffersAreFew(t *testing.T) {
+	l := newLab(t, nil, nil)
+	c, big := l.cache, int64(manifest.MaxPieceSize)
+	var all []*[]byte
+	sum := 0
+	for range 2 * maxLarge {
+		buf := c.borrow(big)
+		sum += len(*buf)
+		all = append(all, buf)
+	}
+	if want := maxLarge * (fillBuffer + copyBuffer); sum != want {
+		t.Errorf("%d bytes are lent, want %d", sum, want)
+	}
+	for _, buf := range all {
+		c.giveBack(buf)
+	}
+	if n := len(*c.borrow(big)); n != fillBuffer {
+		t.Errorf("then a buffer has %d bytes", n)
+	}
+	if n := len(*c.borrow(copyBuffer)); n != copyBuffer {
+		t.Errorf("for small slices it has %d", n)
+	}
+}
