@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"net/http"
 	"os"
 	"testing"
 
@@ -45,6 +46,21 @@ func TestRefetchedSliceCountsOnce(t *testing.T) {
 		if n, _ := l.cache.Usage(); n != int64(len(data)) {
 			t.Errorf("refetch %d: %d bytes on disk are counted, want %d", i+1, n, len(data))
 		}
+	}
+}
+
+// Who looks for a version just before it is there, and asks just after its answer has
+// come, is given that instead of another answer of the origin.
+func TestJoinAfterLanding(t *testing.T) {
+	l := newLab(t, nil, nil)
+	l.setHandler(l.object(content(3*slice, 36), `"v"`, "Cache-Control", "max-age=60"))
+	l.get("/o")
+	fl, leader := l.cache.join("/o", http.Header{}, nil, false)
+	if err := fl.wait(t.Context()); err != nil || leader || fl.v == nil {
+		t.Errorf("leader %t, version %v: %v", leader, fl.v, err)
+	}
+	if n := len(l.requests()); n != 1 {
+		t.Errorf("origin was asked %d times", n)
 	}
 }
 
