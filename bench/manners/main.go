@@ -69,7 +69,7 @@ func bench(ctx context.Context) error {
 	flag.StringVar(&o.what, "what", "all", "governed, plain or all")
 	flag.DurationVar(&o.rtt, "rtt", 0, "round trip of case idle (default: 20, 100 and 200 ms)")
 	flag.Float64Var(&o.mbit, "mbit", 10, "the narrow way in Mbit/s: up, in case down the downlink")
-	flag.IntVar(&o.peers, "peers", 16, "peers that want the file")
+	flag.IntVar(&o.peers, "peers", 0, "peers that want the file, in case down have it (default: 16, in case down 4)")
 	flag.DurationVar(&o.buffer, "buffer", 2*time.Second, "of the router, in time at that rate")
 	flag.IntVar(&o.runs, "runs", 1, "runs of each")
 	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
@@ -85,7 +85,7 @@ func bench(ctx context.Context) error {
 	for _, c := range o.cases() {
 		r := result{
 			Date: time.Now().UTC().Format(time.DateOnly), Case: c.name, RTT: c.rtt.Seconds(), Loss: c.loss,
-			Mbit: o.mbit, Peers: o.peers, Buffer: o.buffer.Seconds(), Runs: map[string][]figures{},
+			Mbit: o.mbit, Peers: c.peers, Buffer: o.buffer.Seconds(), Runs: map[string][]figures{},
 		}
 		for range o.runs {
 			for _, mode := range []string{governed, plain} {
@@ -111,21 +111,27 @@ func bench(ctx context.Context) error {
 
 // situation is one row of the table.
 type situation struct {
-	name string
-	rtt  time.Duration
-	loss float64
+	name  string
+	rtt   time.Duration
+	loss  float64
+	peers int
 }
 
 func (o options) cases() []situation {
 	var all []situation
-	for _, name := range []string{busy, down} {
-		if o.which == "all" || o.which == name {
-			all = append(all, situation{name, 20 * time.Millisecond, 0})
+	for _, c := range []situation{{busy, 20 * time.Millisecond, 0, 16}, {down, 20 * time.Millisecond, 0, 4}} {
+		if o.which == "all" || o.which == c.name {
+			all = append(all, c)
 		}
 	}
 	for _, rtt := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} {
 		if (o.which == "all" || o.which == idle) && (o.rtt == 0 || o.rtt == rtt) {
-			all = append(all, situation{idle, rtt, 0.01})
+			all = append(all, situation{idle, rtt, 0.01, 16})
+		}
+	}
+	for i := range all {
+		if o.peers > 0 {
+			all[i].peers = o.peers
 		}
 	}
 	return all
@@ -192,7 +198,7 @@ func (s *site) build(ctx context.Context, c situation) error {
 	if s.home, err = l.Client(ctx, home, lab.Cone); err != nil {
 		return err
 	}
-	if s.peers, err = l.Clients(ctx, s.o.peers, peers, lab.Open); err != nil {
+	if s.peers, err = l.Clients(ctx, c.peers, peers, lab.Open); err != nil {
 		return err
 	}
 	return rig.Serve(ctx, s.edge, s.o.binary, www, filepath.Join(s.dir, "serve"))

@@ -293,7 +293,7 @@ func takeFrom(ctx context.Context, addr, seconds string) error {
 // arrival reads to the end and returns the rate of what came later than yield.
 func arrival(c net.Conn) (float64, error) {
 	defer func() { _ = c.Close() }()
-	var began, last time.Time
+	var began time.Time
 	sum, buf := 0, make([]byte, 1<<16)
 	for {
 		n, err := c.Read(buf)
@@ -303,10 +303,9 @@ func arrival(c net.Conn) (float64, error) {
 		}
 		if now.Sub(began) > yield && n > 0 {
 			sum += n
-			last = now
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
-			return float64(sum) * 8 / last.Sub(began.Add(yield)).Seconds(), nil
+			return float64(sum) * 8 / max(now.Sub(began)-yield, time.Millisecond).Seconds(), nil
 		}
 		if err != nil {
 			return 0, err
