@@ -175,9 +175,8 @@ func (s *site) helper(ctx context.Context, part string) (helper, error) {
 		return helper{}, err
 	}
 	cmd := s.far.Command(ctx, self, part, net.JoinHostPort(s.far.IP.String(), port))
-	r, w := io.Pipe()
-	cmd.Stdout = w
-	return helper{json.NewDecoder(r)}, rig.Background(cmd, s.dir+"/far")
+	r, err := rig.Piped(cmd, s.dir+"/far")
+	return helper{json.NewDecoder(r)}, err
 }
 
 // take has home receive in the foreground.

@@ -50,15 +50,12 @@ func (s *site) startBare(ctx context.Context, c situation, v string) error {
 
 // ready starts a command and waits for the first byte that it prints.
 func (s *site) ready(ctx context.Context, h *lab.Host, name string, args ...string) error {
-	cmd := h.Command(ctx, name, args...)
-	r, w := io.Pipe()
-	cmd.Stdout = w
 	log := filepath.Join(s.dir, h.Name+".log")
-	if err := rig.Background(cmd, log); err != nil {
+	r, err := rig.Piped(h.Command(ctx, name, args...), log)
+	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = r.Close() })
-	defer stop()
+	defer func() { _ = r.Close() }() // it prints nothing more
 	if _, err := r.Read(make([]byte, 16)); err != nil {
 		return fmt.Errorf("bare sender: %w\n%s", err, rig.Tail(log))
 	}

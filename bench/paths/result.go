@@ -41,9 +41,13 @@ func writeTable() error {
 	for _, r := range all {
 		fmt.Fprintf(&b, "| %s | %d | %.0f ms | %g %% | %g Mbit/s | %g s |", r.Case, r.Peers, 1000*r.RTT, 100*r.Loss, r.Mbit, r.Warm)
 		for _, v := range variants() {
+			if len(r.Runs[v]) == 0 {
+				b.WriteString(" – |")
+				continue
+			}
 			fmt.Fprintf(&b, " **%.1f %%** (%.0f) |", 100*r.filled(v), 100*rig.MedianOf(r.Runs[v], func(f figures) float64 { return f.Early }))
 		}
-		fmt.Fprintf(&b, " %.2f | %.2f | %d |\n", r.filled(overTCP)/r.filled(bareTCP), r.filled(overQUIC)/r.filled(bareQUIC), len(r.Runs[overTCP]))
+		fmt.Fprintf(&b, " %s | %s | %d |\n", r.ratio(overTCP, bareTCP), r.ratio(overQUIC, bareQUIC), r.least())
 		machines = append(machines, r.Date+": "+r.Machine.String())
 	}
 	return rig.WriteTable("paths", b.String()+"\n"+rig.List(machines))
@@ -52,4 +56,22 @@ func writeTable() error {
 // filled is the median share of a variant.
 func (r result) filled(v string) float64 {
 	return rig.MedianOf(r.Runs[v], func(f figures) float64 { return f.Filled })
+}
+
+// ratio of two variants, if both were run.
+func (r result) ratio(v, to string) string {
+	if len(r.Runs[v]) == 0 || r.filled(to) == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f", r.filled(v)/r.filled(to))
+}
+
+// least is how many runs each variant has that has any.
+func (r result) least() (n int) {
+	for _, f := range r.Runs {
+		if n == 0 || len(f) < n {
+			n = len(f)
+		}
+	}
+	return n
 }

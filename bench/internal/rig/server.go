@@ -80,6 +80,19 @@ func Background(cmd *exec.Cmd, log string) error {
 	return nil
 }
 
+// Piped is [Background] for who reads what cmd prints, which ends when cmd does.
+func Piped(cmd *exec.Cmd, log string) (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("output of %s: %w", cmd.Path, err)
+	}
+	cmd.Stdout = w
+	if err := errors.Join(Background(cmd, log), w.Close()); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
 // Serve runs `tandem serve` of directory www on port 80 of a host until ctx
 // ends; it returns when the server says it is ready. state is a directory for
 // its data and log.
@@ -107,18 +120,13 @@ func start(ctx context.Context, h *lab.Host, bin, state string, args []string) (
 	if err := os.MkdirAll(state, 0o755); err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
 	cmd := h.Command(ctx, bin, append(args, "--data", filepath.Join(state, "data"))...)
-	cmd.Stdout = w
 	log := filepath.Join(state, "log")
-	err = errors.Join(Background(cmd, log), w.Close())
-	if err == nil {
-		err = awaitReady(r)
-	}
+	r, err := Piped(cmd, log)
 	if err != nil {
+		return nil, fmt.Errorf("%s on %s: %w", what, h.Name, err)
+	}
+	if err := awaitReady(r); err != nil {
 		return nil, fmt.Errorf("%s on %s: %w\n%s", what, h.Name, errors.Join(err, r.Close()), Tail(log))
 	}
 	return cmd.Process, nil
