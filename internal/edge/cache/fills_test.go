@@ -1,10 +1,15 @@
 package cache
 
 import (
+	"bytes"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"syscall"
 	"testing"
 
+	"github.com/tandem-cdn/tandem/internal/edge/cache/policy"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
@@ -21,6 +26,58 @@ func TestKeptBehindUnsettledSlice(t *testing.T) {
 	}
 	if n := b.available(0, slice+9); n != slice+9 {
 		t.Errorf("up to an end: %d bytes", n)
+	}
+}
+
+// fullTable is a file that takes everything but the hash of one slice.
+type fullTable struct {
+	sink
+	at int64
+}
+
+func (f fullTable) WriteAt(p []byte, off int64) (int, error) {
+	if off == f.at {
+		return 0, syscall.ENOSPC
+	}
+	return f.sink.WriteAt(p, off)
+}
+
+// Where a hash cannot be recorded while the next slice is written already, readers of
+// what can only be had whole get all of it nevertheless, and the room is given back.
+func TestHashThatCannotBeRecorded(t *testing.T) {
+	l := newLab(t, nil, nil)
+	data := content(5*slice+1, 37)
+	v := l.cache.newVersion("/o", http.Header{}, policy.Response{Status: 200, Header: http.Header{}}, int64(len(data)))
+	b := v.blob
+	if err := b.create(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := b.sink()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	f := &fill{v: v, cur: -1, last: -1, end: b.size, sole: true, hashes: hashAside(l.cache.giveBack)}
+	defer f.hashes.end()
+	b.fills = []*fill{f}
+	b.claim(f, 0)
+	body := io.NopCloser(bytes.NewReader(data))
+	err = f.pourSlices(fullTable{file, b.size + manifest.HashSize}, body)
+	if !isDiskError(err) {
+		t.Errorf("error %v, want one of the disk", err)
+	}
+	f.finish(err)
+	if v.disk != slice {
+		t.Errorf("room for %d bytes is taken, want that of one slice", v.disk)
+	}
+	r := &reader{c: l.cache, v: v, ctx: t.Context()}
+	if r.file, err = os.Open(b.path); err != nil {
+		t.Fatal(err)
+	}
+	defer r.file.Close()
+	got := httptest.NewRecorder()
+	if err := r.send(got, 0, b.size); err != nil || got.Body.String() != string(data) {
+		t.Errorf("%d of %d bytes: %v", got.Body.Len(), len(data), err)
 	}
 }
 
