@@ -47,7 +47,7 @@ func (f flow) Wait(ctx context.Context, n int, local bool) error {
 	if err := f.WaitN(ctx, n); err != nil || !f.yields(local) {
 		return err
 	}
-	return f.polite.WaitN(ctx, n)
+	return f.polite.WaitN(ctx, n, func() bool { return f.yields(local) })
 }
 
 func (f flow) yields(local bool) bool { return f.polite != nil && !local && f.background() }

@@ -43,9 +43,9 @@ func newPolite() *polite {
 	return &polite{start: time.Now(), wake: make(chan struct{}, 1), governor: g, bucket: governor.NewBucket(g.Rate())}
 }
 
-// WaitN waits until n bytes may have been received.
-func (p *polite) WaitN(ctx context.Context, n int) error {
-	for {
+// WaitN waits until n bytes may have been received, or need not give way any more.
+func (p *polite) WaitN(ctx context.Context, n int, yields func() bool) error {
+	for yields() {
 		wait := p.take(n)
 		if wait == 0 {
 			return nil
@@ -58,6 +58,7 @@ func (p *polite) WaitN(ctx context.Context, n int) error {
 			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 // take takes n bytes, or says how long to wait.

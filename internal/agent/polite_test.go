@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/fetch"
 	"github.com/tandem-cdn/tandem/internal/nat"
 )
 
@@ -82,12 +83,41 @@ func TestPoliteWithoutEcho(t *testing.T) {
 		p := newPolite()
 		began := time.Now()
 		for range 100 {
-			if err := p.WaitN(t.Context(), 1<<20); err != nil {
+			if err := p.WaitN(t.Context(), 1<<20, func() bool { return true }); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// Whoever waits for a download that begins now does not wait for what links owe.
+func TestPoliteEndsForUrgent(t *testing.T) {
+	e, err := New(Config{Data: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	synctest.Test(t, func(t *testing.T) {
+		d := e.down
+		d.polite = newPolite()
+		d.polite.take(1 << 30) // hours
+		d.polite.heard(nat.Echo{Sent: time.Now(), RTT: time.Millisecond})
+		waited := make(chan error)
+		began := time.Now()
+		go func() { waited <- d.links().Wait(t.Context(), politeRead, false) }()
+		synctest.Wait()
+		_, end := d.during(t.Context(), fetch.Normal)
+		defer end()
+		select {
+		case err := <-waited:
+			if took := time.Since(began); err != nil || took > paceEvery {
+				t.Errorf("it took %v, %v", took, err)
+			}
+		case <-time.After(time.Minute):
+			t.Error("a link gives way while somebody waits")
 		}
 	})
 }
