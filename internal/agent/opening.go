@@ -63,6 +63,7 @@ type opening struct {
 	at     int64 // offset of what is read next
 	until  int64 // of the end of the response; -1 is not known
 	alone  bool  // it does not go on
+	paused bool  // at the end, before it goes on
 
 	mu   sync.Mutex
 	body *body
@@ -84,8 +85,13 @@ func (o *opening) Read(p []byte) (int, error) {
 	if !errors.Is(err, io.EOF) || o.alone || o.at != o.until || o.at >= o.src.size {
 		return n, err
 	}
-	if n > 0 { // who reads has something to do before it waits for the rest
+	// Who reads has something to do before it waits for the rest, also one who reads on
+	// until a read brings nothing.
+	if n > 0 {
 		return n, nil
+	}
+	if o.paused = !o.paused; o.paused {
+		return 0, nil
 	}
 	return 0, o.goOn()
 }

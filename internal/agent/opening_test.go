@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -62,6 +63,31 @@ func TestFirstBytesWithoutPeers(t *testing.T) {
 	}
 	if !slices.Equal(s.asked, []string{""}) {
 		t.Errorf("asked for %q", s.asked)
+	}
+}
+
+// TestRestIsNotGathered: what the first response has is given before the rest is asked
+// for, which there may be no need of by then.
+func TestRestIsNotGathered(t *testing.T) {
+	s := newSite(t, 3<<20)
+	src := &source{client: http.DefaultClient, url: s.url, etag: `"one"`, size: 3 << 20}
+	resp := &http.Response{ContentLength: fullRecord, Body: io.NopCloser(bytes.NewReader(s.data[:fullRecord]))}
+	o := newOpening(t.Context(), src, resp, 0)
+	defer o.Close()
+	m := (&Download{}).newIntake()
+	if b, err := m.read(o); !bytes.Equal(b, s.data[:fullRecord]) || err != nil || len(s.asked) > 0 {
+		t.Errorf("%d bytes and error %v after requests for %q", len(b), err, s.asked)
+	}
+	rest := s.data[fullRecord:]
+	for err := error(nil); err == nil; {
+		var b []byte
+		if b, err = m.read(o); !bytes.HasPrefix(rest, b) {
+			t.Fatal("something else follows")
+		}
+		rest = rest[len(b):]
+	}
+	if len(rest) > 0 || !slices.Equal(s.asked, []string{"bytes=16384-3145727"}) {
+		t.Errorf("%d bytes are missing after requests for %q", len(rest), s.asked)
 	}
 }
 
