@@ -224,12 +224,12 @@ func (d *Download) post(f func(now time.Duration)) {
 	}
 }
 
-// buffer returns memory for a piece, to be recycled.
+// buffer returns memory for any piece, to be recycled.
 func (d *Download) buffer() []byte {
 	if b, ok := d.buffers.Get().([]byte); ok {
 		return b
 	}
-	return make([]byte, d.m.PieceSize)
+	return make([]byte, min(d.m.PieceSize, d.m.Size))
 }
 
 func (d *Download) recycle(b []byte) {
