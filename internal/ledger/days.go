@@ -17,9 +17,12 @@ import (
 const (
 	// saveEvery is how much of the counters a crash may lose.
 	saveEvery = 10 * time.Second
+	// lockWithin is how long another process that saves is waited for, lockEvery how
+	// often it is looked whether it has done.
+	lockWithin, lockEvery = 2 * time.Second, 10 * time.Millisecond
 	// maxDays bounds the days kept; the oldest go first.
 	maxDays   = 400
-	maxShared = 1 << 20 // of the file of counters, in bytes
+	maxShared = 4 << 20 // of a file of counters, in bytes
 )
 
 // Day is what was shared on one day, in bytes.
@@ -91,12 +94,26 @@ func add(to, days map[string]Day) {
 }
 
 // save adds what was counted to the file. Processes that share the directory
-// thereby share the counters; two that save within the same instant may lose one
-// save, which no report depends on.
+// thereby share the counters, which they change one after the other: those that began
+// together also save together, each time.
 func (l *Ledger) save() error {
 	l.saving.Lock()
 	defer l.saving.Unlock()
+	defer l.alone()()
 	return errors.Join(l.saveDays(), l.saveShares())
+}
+
+// alone keeps other processes from saving until release is called. One that was stopped
+// in the midst of it is not waited for long.
+func (l *Ledger) alone() (release func()) {
+	f, err := os.OpenFile(filepath.Join(l.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return func() {} // to save will say why
+	}
+	for end := time.Now().Add(lockWithin); tryLock(f) != nil && time.Now().Before(end); {
+		<-time.After(lockEvery)
+	}
+	return func() { f.Close() }
 }
 
 func (l *Ledger) saveDays() error {

@@ -246,6 +246,33 @@ func TestCounters(t *testing.T) {
 	}
 }
 
+// Processes that save at the same time lose nothing.
+func TestCountersOfManyProcesses(t *testing.T) {
+	dir := t.TempDir()
+	const processes, saves = 4, 25
+	var wg sync.WaitGroup
+	for range processes {
+		l := open(t, dir)
+		wg.Go(func() {
+			for range saves {
+				l.Received(1)
+				l.Uploaded(object, 1)
+				if err := l.save(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	l := open(t, dir)
+	if got := l.total(); got.Received != processes*saves || got.Uploaded != processes*saves {
+		t.Errorf("of %d bytes %+v were written", processes*saves, got)
+	}
+	if got := l.Shares().Objects[object.String()].Uploaded; got != processes*saves {
+		t.Errorf("of %d bytes of the object %d were written", processes*saves, got)
+	}
+}
+
 // A crash loses the last moments of the counters at most.
 func TestCountersAreSavedInTime(t *testing.T) {
 	dir := t.TempDir()

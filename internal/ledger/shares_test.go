@@ -47,7 +47,7 @@ func TestSharesAreBounded(t *testing.T) {
 	l := open(t, dir)
 	l.unshared.Objects["old"] = Share{Uploaded: 1 << 50, Last: "2020-01-01"}
 	for i := range maxObjects + maxPublishers {
-		l.Name(nth(i), fmt.Sprintf("host-%d.example", i), strings.Repeat("u", 4000))
+		l.Name(nth(i), fmt.Sprintf("host-%d.example", i), strings.Repeat("&", 4000)) // as JSON escaped
 		l.Uploaded(nth(i), 1+i)
 	}
 	if len(l.names) > maxObjects {
