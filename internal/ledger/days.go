@@ -19,7 +19,7 @@ const (
 	saveEvery = 10 * time.Second
 	// lockWithin is how long another process that saves is waited for, lockEvery how
 	// often it is looked whether it has done.
-	lockWithin, lockEvery = 2 * time.Second, 10 * time.Millisecond
+	lockWithin, lockEvery = 5 * time.Second, 10 * time.Millisecond
 	// maxDays bounds the days kept; the oldest go first.
 	maxDays   = 400
 	maxShared = 4 << 20 // of a file of counters, in bytes
@@ -42,20 +42,23 @@ func (d Day) plus(e Day) Day {
 // Received counts n bytes of object data that came.
 func (l *Ledger) Received(n int64) { l.count(Day{Received: n}) }
 
-// count adds to today, and writes when it is time: the caller who comes by then
-// pays for it, the others do not wait.
+// count adds to today, and has it written in time.
 func (l *Ledger) count(d Day) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	today := l.clock.now().Format(time.DateOnly)
 	l.unsaid[today] = l.unsaid[today].plus(d)
-	due := time.Since(l.saved) > saveEvery
-	if due {
-		l.saved = time.Now()
+	if !l.due {
+		l.due = true
+		l.timer.Reset(saveEvery)
 	}
+}
+
+// saveDue writes what was counted.
+func (l *Ledger) saveDue() {
+	l.mu.Lock()
+	l.due = false
 	l.mu.Unlock()
-	if !due {
-		return
-	}
 	if err := l.save(); err != nil {
 		l.log.Warn("counters not written", "error", err)
 	}
@@ -97,10 +100,19 @@ func add(to, days map[string]Day) {
 // thereby share the counters, which they change one after the other: those that began
 // together also save together, each time.
 func (l *Ledger) save() error {
+	if l.nothing() {
+		return nil
+	}
+	defer l.alone()() // first: who reads does not wait for another process
 	l.saving.Lock()
 	defer l.saving.Unlock()
-	defer l.alone()()
 	return errors.Join(l.saveDays(), l.saveShares())
+}
+
+func (l *Ledger) nothing() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.unsaid) == 0 && len(l.unshared.Objects) == 0
 }
 
 // alone keeps other processes from saving until release is called. One that was stopped

@@ -40,7 +40,8 @@ type Ledger struct {
 	unsaid   map[string]Day              // counted since the file was written
 	unshared Shares                      // the same by object and publisher
 	names    map[manifest.ObjectID]Share // without numbers
-	saved    time.Time
+	timer    *time.Timer                 // until it is written
+	due      bool                        // the timer runs
 	clock    *clock
 	saving   sync.Mutex // over the file of counters
 }
@@ -50,7 +51,9 @@ func Open(dir string, log *slog.Logger) (*Ledger, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	l := &Ledger{dir: dir, log: log, unsaid: map[string]Day{}, unshared: newShares(), names: map[manifest.ObjectID]Share{}, saved: time.Now(), clock: newClock(dir)}
+	l := &Ledger{dir: dir, log: log, unsaid: map[string]Day{}, unshared: newShares(), names: map[manifest.ObjectID]Share{}, clock: newClock(dir)}
+	l.timer = time.AfterFunc(saveEvery, l.saveDue)
+	l.timer.Stop()
 	if err := os.MkdirAll(l.reportsDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
@@ -63,7 +66,10 @@ func Open(dir string, log *slog.Logger) (*Ledger, error) {
 }
 
 // Close writes what has not been written yet.
-func (l *Ledger) Close() error { return l.save() }
+func (l *Ledger) Close() error {
+	l.timer.Stop()
+	return l.save()
+}
 
 func removeTemp(dir string) error {
 	files, err := os.ReadDir(dir)
