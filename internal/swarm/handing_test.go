@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +13,7 @@ import (
 // slowDisk is a handler that asks for three pieces and holds every one up.
 type slowDisk struct {
 	seed
-	bytes   int
+	bytes   atomic.Int64
 	pieces  int
 	holding int
 	release chan struct{}
@@ -26,7 +27,7 @@ func (d *slowDisk) PeerHave(p *Peer, pieces []int) {
 	}
 }
 
-func (d *slowDisk) PeerBytes(_ *Peer, _, n int) { d.bytes += n }
+func (d *slowDisk) PeerBytes(_ *Peer, _, n int) { d.bytes.Add(int64(n)) }
 
 func (d *slowDisk) PeerPiece(*Peer, int, int64, []byte) {
 	d.holding++
@@ -57,8 +58,8 @@ func TestReaderReadsOnWhileAPieceIsStored(t *testing.T) {
 		for stored := range 2 {
 			<-time.After(time.Second)
 			synctest.Wait()
-			if want := min(stored+2, 3) * piece; d.bytes != want || d.pieces != stored {
-				t.Errorf("with %d pieces stored %d bytes are read, want %d", d.pieces, d.bytes, want)
+			if want := int64(min(stored+2, 3) * piece); d.bytes.Load() != want || d.pieces != stored {
+				t.Errorf("with %d pieces stored %d bytes are read, want %d", d.pieces, d.bytes.Load(), want)
 			}
 			d.release <- struct{}{}
 		}
@@ -97,4 +98,46 @@ func TestFrameSize(t *testing.T) {
 	if n != leastData {
 		t.Errorf("%d bytes on a slow link, want %d", n, leastData)
 	}
+}
+
+// reluctant is a Limiter that lets a quarter of a frame through now and then.
+type reluctant struct{}
+
+func (reluctant) Step(n int, _ bool) int { return min(n, leastData/4) }
+
+func (reluctant) Wait(ctx context.Context, _ int, _ bool) error {
+	select {
+	case <-time.After(wire.DeadAfter * 2 / 3):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestHeldBackIsNotDead: a peer is not given up for the time in which nothing is read,
+// and what is read is told of at once.
+func TestHeldBackIsNotDead(t *testing.T) {
+	run(t, func(t *testing.T, ctx context.Context) {
+		b := newBed(t, 1<<20, 0)
+		leech, seed := b.node(ctx, "leech", false), b.node(ctx, "seed", true)
+		leech.cfg.Down = reluctant{}
+		b.join(seed, nil)
+		d := &slowDisk{t: t, release: make(chan struct{}, 3)}
+		d.release <- struct{}{}
+		b.join(leech, d)
+		leech.swarm.Connect([]wire.Candidate{seed.host.Candidate()})
+		steps := int(4 * b.object.PieceSize / leastData)
+		<-time.After(10 * time.Second)
+		for i := range steps {
+			<-time.After(wire.DeadAfter * 2 / 3)
+			synctest.Wait()
+			if want := int64((i + 1) * leastData / 4); d.bytes.Load() != want {
+				t.Fatalf("%d bytes after %d steps, want %d", d.bytes.Load(), i+1, want)
+			}
+		}
+		if d.pieces != 1 || d.closed {
+			t.Errorf("%d pieces came, the link ended: %v", d.pieces, d.closed)
+		}
+		close(d.release)
+	})
 }

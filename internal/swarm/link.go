@@ -32,12 +32,13 @@ const (
 
 // link is one connection to a peer with the swarms that are open on it.
 type link struct {
-	node *Node
-	conn Conn
-	key  wire.Key
-	r    *bufio.Reader
-	wake chan struct{} // the writer has something to do
-	data int           // how much of a piece the next frame takes, the writer's
+	node     *Node
+	conn     Conn
+	key      wire.Key
+	r        *bufio.Reader
+	wake     chan struct{} // the writer has something to do
+	data     int           // how much of a piece the next frame takes, the writer's
+	expected time.Time     // when the reader last set its deadline
 
 	// calls is held while peers come, go and are heard of, so that a handler
 	// hears PeerOpen first, PeerClose last and one thing at a time. It is taken

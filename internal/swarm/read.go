@@ -15,13 +15,8 @@ import (
 
 // readLoop reads frames until the link ends.
 func (l *link) readLoop(ctx context.Context) error {
-	var alive time.Time
 	for {
-		if now := time.Now(); now.Sub(alive) > time.Second {
-			alive = now
-			_ = l.conn.SetReadDeadline(now.Add(wire.DeadAfter))
-		}
-		if ctx.Err() != nil || l.closing() {
+		if !l.expect(ctx) {
 			return errClosing
 		}
 		t, n, err := l.header()
@@ -39,13 +34,23 @@ func (l *link) readLoop(ctx context.Context) error {
 	}
 }
 
+// expect has a read fail that brings nothing for long, and reports whether to read at all.
+func (l *link) expect(ctx context.Context) bool {
+	if now := time.Now(); now.Sub(l.expected) > time.Second {
+		l.expected = now
+		_ = l.conn.SetReadDeadline(now.Add(wire.DeadAfter))
+	}
+	return ctx.Err() == nil && !l.closing() // after that: who closes ends a read
+}
+
 func (l *link) closing() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.err != nil
 }
 
-// piece reads a PIECE frame straight into the buffer of its request.
+// piece reads a PIECE frame straight into the buffer of its request, or past it where that
+// has gone, in steps that are waited for: a peer that is held back is not silent.
 func (l *link) piece(ctx context.Context, n int) error {
 	n -= wire.PieceFixed
 	if n < 1 || n > wire.MaxData {
@@ -56,36 +61,40 @@ func (l *link) piece(ctx context.Context, n int) error {
 		return err
 	}
 	id, begin := wire.ParsePieceFixed(fixed)
-	buf, at, err := l.due(id, int(begin), n)
-	if err != nil {
-		return err
+	for begin, end := int(begin), int(begin)+n; begin < end; {
+		step, err := l.step(ctx, end-begin)
+		if err != nil {
+			return err
+		}
+		buf, at, err := l.due(id, begin, step)
+		switch {
+		case err != nil:
+			return err
+		case buf == nil:
+			_, err = l.r.Discard(step)
+		default:
+			_, err = io.ReadFull(l.r, buf[at:at+step])
+		}
+		if err != nil {
+			return err
+		}
+		l.received(id, step, buf)
+		begin += step
 	}
-	if err := l.into(ctx, buf, at, n); err != nil {
-		return err
-	}
-	l.received(id, n, buf)
 	return nil
 }
 
-// into reads n bytes into buf from at on, or past them where that is nil, in steps that
-// are waited for.
-func (l *link) into(ctx context.Context, buf []byte, at, n int) (err error) {
-	for down := l.node.cfg.Down; n > 0 && err == nil; {
-		step := n
-		if down != nil {
-			step = down.Step(n, l.local)
-			if down.Wait(ctx, step, l.local) != nil {
-				return errClosing
-			}
-		}
-		if buf == nil {
-			_, err = l.r.Discard(step)
-		} else {
-			_, err = io.ReadFull(l.r, buf[at:at+step])
-		}
-		at, n = at+step, n-step
+// step waits until some of n bytes may be read, and says how many.
+func (l *link) step(ctx context.Context, n int) (int, error) {
+	down := l.node.cfg.Down
+	if down == nil {
+		return n, nil
 	}
-	return err
+	n = down.Step(n, l.local)
+	if down.Wait(ctx, n, l.local) != nil || !l.expect(ctx) { // it may have been long
+		return 0, errClosing
+	}
+	return n, nil
 }
 
 // received delivers n bytes of a request. They are late where it was cancelled, be
