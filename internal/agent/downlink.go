@@ -57,7 +57,7 @@ func (f flow) Step(n int, local bool) int {
 	switch {
 	case f.downlink == nil:
 	case f.yields(local):
-		return min(n, politeRead)
+		return f.polite.step(n)
 	case f.limit != nil:
 		return min(n, limitedRead)
 	}

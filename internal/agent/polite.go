@@ -16,8 +16,8 @@ const (
 	hearWithin = 2 * time.Second
 	// silentAfter is how old the last echo may be for the rate to be kept.
 	silentAfter = 10 * time.Second
-	// politeRead is how much is read at once, in bytes: what is read in one go comes in
-	// one go, and is felt.
+	// politeRead is how much is read at once at most, in bytes: what is read in one go
+	// comes in one go, and is felt.
 	politeRead = 8 << 10
 )
 
@@ -29,6 +29,7 @@ const (
 type polite struct {
 	start time.Time
 	wake  chan struct{} // something is received in the background
+	turn  chan struct{} // held by the source that is next
 
 	mu       sync.Mutex
 	governor *governor.Governor
@@ -40,11 +41,18 @@ type polite struct {
 
 func newPolite() *polite {
 	g := governor.NewReceiver()
-	return &polite{start: time.Now(), wake: make(chan struct{}, 1), governor: g, bucket: governor.NewBucket(g.Rate())}
+	return &polite{start: time.Now(), wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), governor: g, bucket: governor.NewBucket(g.Rate())}
 }
 
 // WaitN waits until n bytes may have been received, or need not give way any more.
+// Who comes first is let through first.
 func (p *polite) WaitN(ctx context.Context, n int, yields func() bool) error {
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	for yields() {
 		wait := p.take(n)
 		if wait == 0 {
@@ -61,6 +69,22 @@ func (p *polite) WaitN(ctx context.Context, n int, yields func() bool) error {
 	return nil
 }
 
+// step is how much of n bytes to read at once: less at a low rate, for a source that
+// brings nothing for a second or two seems dead.
+func (p *polite) step(n int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n = min(n, politeRead); p.deaf(time.Now()) {
+		return n
+	}
+	return p.bucket.Portion(n)
+}
+
+// deaf reports whether nothing tells of the delay, although there was time.
+func (p *polite) deaf(at time.Time) bool {
+	return !p.began.IsZero() && at.Sub(p.began) > hearWithin && at.Sub(p.heardAt) > silentAfter
+}
+
 // take takes n bytes, or says how long to wait.
 func (p *polite) take(n int) time.Duration {
 	p.mu.Lock()
@@ -73,8 +97,8 @@ func (p *polite) take(n int) time.Duration {
 	case p.wake <- struct{}{}:
 	default:
 	}
-	if at.Sub(p.began) > hearWithin && at.Sub(p.heardAt) > silentAfter {
-		return 0 // nothing tells of the delay
+	if p.deaf(at) {
+		return 0
 	}
 	now := at.Sub(p.start)
 	if wait := p.bucket.Wait(now); wait > 0 {

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"context"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/tandem-cdn/tandem/internal/fetch"
 	"github.com/tandem-cdn/tandem/internal/ledger"
 	"github.com/tandem-cdn/tandem/internal/nat"
+	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 // downlinkModel is a line with a deep buffer in front of it, on which a background
@@ -30,8 +33,8 @@ func (m *downlinkModel) run(d time.Duration, foreground bool) (mine, others floa
 	var got, theirs float64
 	for at := time.Duration(0); at < d; at += modelStep {
 		<-time.After(modelStep)
-		for m.p.take(politeRead) == 0 {
-			m.mine, m.all = m.mine+politeRead*(1+overhead), m.all+politeRead*(1+overhead)
+		for n := m.p.step(wire.MaxData); m.p.take(n) == 0; {
+			m.mine, m.all = m.mine+float64(n)*(1+overhead), m.all+float64(n)*(1+overhead)
 		}
 		if deep := 0.3 * m.rate; foreground && m.all < deep {
 			m.all = deep
@@ -114,5 +117,31 @@ func TestPoliteEndsForUrgent(t *testing.T) {
 		if err, took := <-waited, time.Since(began); err != nil || took > paceEvery {
 			t.Errorf("a link gave way for %v while somebody waited, %v", took, err)
 		}
+	})
+}
+
+// Sources that share what is left of a busy line all bring something now and then: one
+// that is silent for seconds would be given up.
+func TestPoliteSourcesAreNotSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPolite()
+		p.bucket.SetRate(0, 32e3)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		var sources sync.WaitGroup
+		for i := range 8 {
+			sources.Go(func() {
+				for last := time.Now(); ; last = time.Now() {
+					p.heard(nat.Echo{Sent: last, RTT: time.Millisecond})
+					if p.WaitN(ctx, p.step(wire.MaxData), func() bool { return true }) != nil {
+						return
+					}
+					if silent := time.Since(last); silent > time.Second {
+						t.Errorf("source %d brought nothing for %v", i, silent)
+					}
+				}
+			})
+		}
+		sources.Wait()
 	})
 }
