@@ -16,8 +16,12 @@ import (
 const (
 	// settleEvery is how often what was received is told to the ledger.
 	settleEvery = time.Second
-	// limitedRead is how much is read at once where the rate is limited, in bytes.
+	// limitedRead is how much is read at once at most where the rate is limited, in bytes;
+	// burst is how much a limit lets through at once, in time at its rate, and leastBurst
+	// in bytes.
 	limitedRead = 16 << 10
+	burst       = 100 * time.Millisecond
+	leastBurst  = 1200
 )
 
 // downlink is what all object data passes that is received. It counts, keeps to the rate
@@ -54,12 +58,14 @@ func (f flow) yields(local bool) bool { return f.polite != nil && !local && f.ba
 
 // Step is how much of n bytes to read at once: little where sources share a rate.
 func (f flow) Step(n int, local bool) int {
-	switch {
-	case f.downlink == nil:
-	case f.yields(local):
-		return f.polite.step(n)
-	case f.limit != nil:
-		return min(n, limitedRead)
+	if f.downlink == nil {
+		return n
+	}
+	if f.limit != nil {
+		n = min(n, limitedRead, f.limit.Burst())
+	}
+	if f.yields(local) {
+		n = f.polite.step(n)
 	}
 	return n
 }
@@ -70,7 +76,7 @@ func newDownlink(cfg Config, l *ledger.Ledger) *downlink {
 		d.polite = newPolite()
 	}
 	if cfg.DownloadLimit > 0 {
-		d.limit = rate.NewLimiter(rate.Limit(cfg.DownloadLimit), burst)
+		d.limit = rate.NewLimiter(rate.Limit(cfg.DownloadLimit), max(leastBurst, int(float64(cfg.DownloadLimit)*burst.Seconds())))
 	}
 	d.settle()
 	return d

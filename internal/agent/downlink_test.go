@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/fetch"
+	"github.com/tandem-cdn/tandem/internal/ledger"
 )
 
 // A download ends when the month's bytes are used up, none begins after that, and a
@@ -115,5 +117,31 @@ func TestFlowGivesWay(t *testing.T) {
 	defer end()
 	if e.down.links().yields(false) {
 		t.Error("links give way while somebody waits")
+	}
+}
+
+// A limit is exceeded by no more than a twentieth in ten seconds, however low it is, and
+// what may be received is.
+func TestDownlinkLimit(t *testing.T) {
+	for _, limit := range []int64{20e3, 100e3, 1e6, 100e6} {
+		synctest.Test(t, func(t *testing.T) {
+			l, err := ledger.Open(t.TempDir(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			f := newDownlink(Config{DownloadLimit: limit}, l).flow(Request{Class: fetch.Normal}, time.Now())
+			var came int64
+			for began := time.Now(); time.Since(began) < 10*time.Second; {
+				n := f.Step(1<<20, false)
+				if err := f.Wait(t.Context(), n, false); err != nil {
+					t.Fatal(err)
+				}
+				came += int64(n)
+			}
+			if most := limit * 10; came > most*105/100 || came < most*95/100 {
+				t.Errorf("%d bytes came at a limit of %d", came, limit)
+			}
+		})
 	}
 }

@@ -57,9 +57,6 @@ type p2p struct {
 	ports        ports
 }
 
-// burst is how many bytes a rate limiter lets through at once: a frame, at least.
-const burst = wire.MaxData
-
 // New returns an engine. Close must be called in the end.
 func New(cfg Config) (*Engine, error) {
 	e := &Engine{cfg: cfg, log: cfg.Logger, data: cfg.Data, controls: map[string]*control{}, echoes: make(chan string, 1)}
