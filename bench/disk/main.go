@@ -25,13 +25,11 @@ import (
 )
 
 type options struct {
-	what   string
-	mib    int64
-	runs   int
-	dir    string
-	flags  string // further ones of the getting tandem
-	binary string
-	save   bool
+	rig.Options
+	what  string
+	mib   int64
+	dir   string
+	flags string // further ones of the getting tandem
 }
 
 // run is what one run showed.
@@ -63,16 +61,13 @@ func bench(ctx context.Context) error {
 	var o options
 	flag.StringVar(&o.what, "what", "all", "tandem, libtorrent or all")
 	flag.Int64Var(&o.mib, "mib", 4096, "size of the file in MiB")
-	flag.IntVar(&o.runs, "runs", 3, "runs of each; medians are reported")
 	flag.StringVar(&o.dir, "dir", os.TempDir(), "directory on the disk")
 	flag.StringVar(&o.flags, "flags", "", "further flags of the tandem get that is measured")
-	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
-	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
-	flag.Parse()
+	o.Parse(3, "runs of each; medians are reported")
 	if err := os.Setenv("TMPDIR", o.dir); err != nil {
 		return fmt.Errorf("directory of the runs: %w", err)
 	}
-	_, remove, err := rig.Tools(ctx, &o.binary)
+	_, remove, err := rig.Tools(ctx, &o.Binary)
 	if err != nil {
 		return err
 	}
@@ -83,7 +78,7 @@ func bench(ctx context.Context) error {
 	}
 	r.compare()
 	fmt.Print("\n", r.table(), "\n")
-	if !o.save {
+	if !o.Save {
 		return nil
 	}
 	if err := rig.WriteJSON(fmt.Sprintf("disk-%05d", o.mib), r); err != nil {
@@ -112,7 +107,7 @@ func (o options) measure(ctx context.Context, l *lab.Lab, dir string, r *result)
 	if _, err := s.run(ctx, all[0]); err != nil {
 		return fmt.Errorf("%s: %w", all[0].name, err)
 	}
-	for i := range o.runs {
+	for i := range o.Runs {
 		for k := range all {
 			k = (k + i) % len(all) // nobody is always behind the same one
 			got, err := s.run(ctx, all[k])

@@ -90,10 +90,10 @@ func (o options) prepare(ctx context.Context, l *lab.Lab, dir string) (*site, er
 	if o.what == "libtorrent" {
 		return s, nil
 	}
-	if err := rig.Serve(ctx, edge, o.binary, www, filepath.Join(dir, "edge")); err != nil {
+	if err := rig.Serve(ctx, edge, o.Binary, www, filepath.Join(dir, "edge")); err != nil {
 		return nil, err
 	}
-	seed, err := rig.Get(ctx, h, o.binary, s.url, s.seeder)
+	seed, err := rig.Get(ctx, h, o.Binary, s.url, s.seeder)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (s *site) run(ctx context.Context, y system) (run, error) {
 // one that is to get it into dir.
 func (s *site) clients(ctx context.Context, y system, dir string) (seed rig.Group, get *rig.Download, stop func(), err error) {
 	if y.name == ours {
-		get, err = rig.Get(ctx, s.host, s.binary, s.url, dir, strings.Fields(s.flags)...)
+		get, err = rig.Get(ctx, s.host, s.Binary, s.url, dir, strings.Fields(s.flags)...)
 		return rig.Group(s.seederPID), get, func() {}, err
 	}
 	const seedAt, getAt = "127.0.0.1:6881", "127.0.0.1:6882"

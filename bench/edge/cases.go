@@ -84,7 +84,7 @@ func (s *site) bulkCase(ctx context.Context, tls bool) ([]*result, error) {
 		for _, v := range all {
 			v.row = &row{Server: v.name}
 		}
-		for range s.runs {
+		for range s.Runs {
 			for _, v := range all {
 				if err := s.bulkRun(ctx, v, conns); err != nil {
 					return nil, err
@@ -191,7 +191,7 @@ func (s *site) smallCase(ctx context.Context, tls bool, script string) (r *resul
 			return nil, fmt.Errorf("%s: %d bytes: %w", v.name, g.Bytes, errors.Join(err, errors.New("not all small objects came")))
 		}
 	}
-	for range s.runs {
+	for range s.Runs {
 		for _, v := range all {
 			if err := s.wrk(ctx, v, script); err != nil {
 				return nil, fmt.Errorf("%s: %w", v.name, err)

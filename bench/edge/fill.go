@@ -59,7 +59,7 @@ func (o options) fills(ctx context.Context, s *site) (results []*result, err err
 // brings about.
 func (s *site) fillCase(ctx context.Context, origin *server, ready func(context.Context) error) ([]*row, error) {
 	nginx, edge := &row{Server: "nginx proxy_cache"}, &row{Server: "edge, with manifest"}
-	for i := range s.runs {
+	for i := range s.Runs {
 		if err := ready(ctx); err != nil {
 			return nil, err
 		}

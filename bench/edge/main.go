@@ -26,15 +26,13 @@ import (
 )
 
 type options struct {
+	rig.Options
 	cases   string
-	runs    int
 	last    time.Duration // of one measurement
 	bulk    int64         // bytes
 	fill    int64         // bytes
 	small   int64         // bytes
 	objects int
-	binary  string
-	save    bool
 }
 
 // result is what one case found; the tables of all cases make bench/results/edge.md.
@@ -66,21 +64,18 @@ func main() {
 func parse() options {
 	var o options
 	flag.StringVar(&o.cases, "case", "clear,tls,small,fill,memory", "what to measure")
-	flag.IntVar(&o.runs, "runs", 5, "runs of each; medians are reported")
 	flag.DurationVar(&o.last, "for", 2*time.Second, "how long one measurement takes")
 	flag.Int64Var(&o.bulk, "bulk", 100e6, "size of the big object in bytes")
 	flag.Int64Var(&o.fill, "fill", 2e9, "size of the object that is filled in bytes")
 	flag.Int64Var(&o.small, "small", 10e3, "size of the small objects in bytes")
 	flag.IntVar(&o.objects, "objects", 1e6, "small objects that the edge holds while its memory is measured")
-	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
-	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
-	flag.Parse()
+	o.Parse(5, "runs of each; medians are reported")
 	return o
 }
 
 func bench(ctx context.Context) error {
 	o := parse()
-	_, remove, err := rig.Tools(ctx, &o.binary)
+	_, remove, err := rig.Tools(ctx, &o.Binary)
 	if err != nil {
 		return err
 	}
@@ -97,7 +92,7 @@ func bench(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if !o.save {
+	if !o.Save {
 		return nil
 	}
 	return table()
@@ -123,7 +118,7 @@ func (o options) measure(ctx context.Context, name string, run func(context.Cont
 			r.settle()
 			fmt.Print("\n", r.table(), "\n")
 		}
-		if o.save {
+		if o.Save {
 			return rig.WriteJSON("edge-"+name, results)
 		}
 		return nil

@@ -105,7 +105,7 @@ func (s *site) edge(ctx context.Context, name string, port int, tls bool, origin
 	if err := os.MkdirAll(s.state(name), 0o755); err != nil {
 		return nil, err
 	}
-	cmd := s.host.Command(ctx, s.binary, args...)
+	cmd := s.host.Command(ctx, s.Binary, args...)
 	if err := rig.Background(cmd, filepath.Join(s.state(name), "log")); err != nil {
 		return nil, err
 	}

@@ -26,14 +26,12 @@ import (
 )
 
 type options struct {
+	rig.Options
 	mib     int64
 	mbit    float64
 	down    float64
 	after   time.Duration
-	runs    int
-	binary  string
 	timeout time.Duration
-	save    bool
 }
 
 // mode is what happens to which edge.
@@ -87,17 +85,14 @@ func parse() options {
 	flag.Float64Var(&o.mbit, "mbit", 20, "of each edge, in Mbit/s")
 	flag.Float64Var(&o.down, "down", 20, "of the client, in Mbit/s")
 	flag.DurationVar(&o.after, "after", 4*time.Second, "when the edge goes bad")
-	flag.IntVar(&o.runs, "runs", 3, "runs of each; medians are reported")
-	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
 	flag.DurationVar(&o.timeout, "timeout", 5*time.Minute, "of one download")
-	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
-	flag.Parse()
+	o.Parse(3, "runs of each; medians are reported")
 	return o
 }
 
 func bench(ctx context.Context) error {
 	o := parse()
-	_, remove, err := rig.Tools(ctx, &o.binary)
+	_, remove, err := rig.Tools(ctx, &o.Binary)
 	if err != nil {
 		return err
 	}
@@ -106,7 +101,7 @@ func bench(ctx context.Context) error {
 	for _, m := range modes() {
 		r.Modes = append(r.Modes, &figures{Mode: m.name})
 	}
-	for i := range o.runs {
+	for i := range o.Runs {
 		for k, m := range modes() {
 			got, machine, err := o.download(ctx, m)
 			if err != nil {
@@ -124,7 +119,7 @@ func bench(ctx context.Context) error {
 		f.Wasted = rig.Median(f.wasted)
 	}
 	fmt.Print("\n", r.table(), "\n")
-	if !o.save {
+	if !o.Save {
 		return nil
 	}
 	if err := rig.WriteJSON("edges", r); err != nil {
@@ -148,7 +143,7 @@ func (o options) download(ctx context.Context, m mode) (got rig.Outcome, machine
 		if err != nil {
 			return err
 		}
-		d, err := rig.Get(ctx, h, o.binary, "http://"+edges[0].IP.String()+"/file.bin", filepath.Join(dir, "client"))
+		d, err := rig.Get(ctx, h, o.Binary, "http://"+edges[0].IP.String()+"/file.bin", filepath.Join(dir, "client"))
 		if err != nil {
 			return err
 		}
@@ -193,7 +188,7 @@ func (o options) serve(ctx context.Context, l *lab.Lab, dir string, m mode) (edg
 		if i == 0 && m.bad >= 0 {
 			flags = []string{"--mirrors", "http://" + edges[1].IP.String()}
 		}
-		if err := rig.Serve(ctx, h, o.binary, www, filepath.Join(dir, h.Name), flags...); err != nil {
+		if err := rig.Serve(ctx, h, o.Binary, www, filepath.Join(dir, h.Name), flags...); err != nil {
 			return nil, "", err
 		}
 	}

@@ -34,15 +34,13 @@ type rates struct {
 }
 
 type options struct {
+	rig.Options
 	cases   []string
 	what    []string
 	n       int
 	mib     int64
-	runs    int
-	binary  string
 	flags   string // further flags of tandem get
 	timeout time.Duration
-	save    bool
 }
 
 func cases() map[string]rates {
@@ -60,12 +58,9 @@ func parse() (options, error) {
 	what := flag.String("what", "tandem", "comma-separated: tandem, http, libtorrent (four settings), libtorrent-{tcp,utp}-{64,256}, all")
 	flag.IntVar(&o.n, "n", 16, "clients")
 	flag.Int64Var(&o.mib, "mib", 32, "size of the file in MiB")
-	flag.IntVar(&o.runs, "runs", 1, "runs of each; medians are reported")
-	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
 	flag.StringVar(&o.flags, "flags", "", "further flags of tandem get")
 	flag.DurationVar(&o.timeout, "timeout", 10*time.Minute, "of one run")
-	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
-	flag.Parse()
+	o.Parse(1, "runs of each; medians are reported")
 	known := cases()
 	o.cases = strings.Split(*cs, ",")
 	if *cs == "all" {
@@ -91,7 +86,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	binary := &o.binary
+	binary := &o.Binary
 	if !slices.Contains(o.what, "tandem") {
 		binary = nil
 	}
@@ -132,7 +127,7 @@ func (o options) bound(r rates) float64 {
 // all alike.
 func runCase(ctx context.Context, o options, name string) error {
 	done := map[string]*result{}
-	for i := range o.runs {
+	for i := range o.Runs {
 		for _, what := range o.what {
 			got, err := o.trial(name, what).Run(ctx)
 			if err != nil {
@@ -155,7 +150,7 @@ func runCase(ctx context.Context, o options, name string) error {
 		all = append(all, *r)
 	}
 	fmt.Print("\n", table(all), "\n")
-	if !o.save {
+	if !o.Save {
 		return nil
 	}
 	return save(all)

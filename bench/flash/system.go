@@ -35,7 +35,7 @@ func expand(name string) ([]string, error) {
 func systemOf(name string, o options) rig.System {
 	switch name {
 	case "tandem":
-		return rig.Tandem{Binary: o.binary, Flags: strings.Fields(o.flags)}
+		return rig.Tandem{Binary: o.Binary, Flags: strings.Fields(o.flags)}
 	case "http":
 		return rig.Plain{}
 	}

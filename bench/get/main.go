@@ -27,12 +27,10 @@ import (
 )
 
 type options struct {
-	cases  string
-	mb     int64
-	runs   int
-	dir    string
-	binary string
-	save   bool
+	rig.Options
+	cases string
+	mb    int64
+	dir   string
 }
 
 // way is one program getting the file from one server, on the server's host.
@@ -68,11 +66,8 @@ func parse() options {
 	var o options
 	flag.StringVar(&o.cases, "case", "clear,tls", "what to measure")
 	flag.Int64Var(&o.mb, "mb", 4000, "size of the file in MB")
-	flag.IntVar(&o.runs, "runs", 5, "runs of each; medians are reported")
 	flag.StringVar(&o.dir, "dir", os.TempDir(), "directory on the disk to write to")
-	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
-	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
-	flag.Parse()
+	o.Parse(5, "runs of each; medians are reported")
 	return o
 }
 
@@ -91,7 +86,7 @@ func (o options) ways() []way {
 		}
 	}
 	get := func(url, out, state, ca string) []string {
-		return []string{o.binary, "get", url, "-o", out, "--quiet", "--alone", "--data", state, "--ca", ca}
+		return []string{o.Binary, "get", url, "-o", out, "--quiet", "--alone", "--data", state, "--ca", ca}
 	}
 	return []way{
 		{"curl", nginx, curl},
@@ -110,7 +105,7 @@ func bench(ctx context.Context) error {
 	if err := os.Setenv("TMPDIR", o.dir); err != nil {
 		return fmt.Errorf("directory of the runs: %w", err)
 	}
-	_, remove, err := rig.Tools(ctx, &o.binary)
+	_, remove, err := rig.Tools(ctx, &o.Binary)
 	if err != nil {
 		return err
 	}
@@ -130,13 +125,13 @@ func bench(ctx context.Context) error {
 		}
 		r.compare()
 		fmt.Print("\n", r.table(), "\n")
-		if o.save {
+		if o.Save {
 			if err := rig.WriteJSON("get-"+name, r); err != nil {
 				return err
 			}
 		}
 	}
-	if !o.save {
+	if !o.Save {
 		return nil
 	}
 	return table()
@@ -160,7 +155,7 @@ func (o options) measure(ctx context.Context, l *lab.Lab, dir, scheme string, r 
 	if _, err := s.get(ctx, ways[0], scheme); err != nil { // the memory of the first one may have to be found
 		return err
 	}
-	for i := range o.runs {
+	for i := range o.Runs {
 		for k := range ways {
 			k = (k + i) % len(ways) // nobody is always behind the same one
 			w := ways[k]
@@ -231,11 +226,11 @@ func (o options) start(ctx context.Context, l *lab.Lab, s *site, server, dir str
 		return fmt.Errorf("file to deliver: %w", err)
 	}
 	if server == published {
-		control, err := rig.Control(ctx, h, o.binary, filepath.Join(dir, "control"))
+		control, err := rig.Control(ctx, h, o.Binary, filepath.Join(dir, "control"))
 		if err != nil {
 			return err
 		}
-		out, err := h.Run(ctx, o.binary, "publish", www, "--key", filepath.Join(dir, "key"), "--control", control)
+		out, err := h.Run(ctx, o.Binary, "publish", www, "--key", filepath.Join(dir, "key"), "--control", control)
 		if err != nil {
 			return fmt.Errorf("publish: %w\n%s", err, out)
 		}

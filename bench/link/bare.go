@@ -4,39 +4,20 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"time"
 
 	"github.com/quic-go/quic-go"
 
+	"github.com/tandem-cdn/tandem/bench/internal/rig"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
 // The bare variants say one byte, and the pieces follow one after the other.
-
-func bareTLS() (*tls.Config, error) {
-	public, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		return nil, err
-	}
-	t := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, public, key)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
-		MinVersion:   tls.VersionTLS13, NextProtos: []string{"bare"}, InsecureSkipVerify: true,
-	}, nil
-}
 
 // bareStream is a listener's only stream, or a dialler's.
 type bareStream struct {
@@ -45,7 +26,7 @@ type bareStream struct {
 }
 
 func sendBare(ctx context.Context, kind string, o *object) (usage, error) {
-	config, err := bareTLS()
+	config, err := rig.BareTLS()
 	if err != nil {
 		return usage{}, err
 	}
@@ -102,7 +83,7 @@ func acceptQUIC(ctx context.Context, config *tls.Config) (*bareStream, error) {
 }
 
 func receiveBare(ctx context.Context, kind string, o *object, at string) (usage, error) {
-	config, err := bareTLS()
+	config, err := rig.BareTLS()
 	if err != nil {
 		return usage{}, err
 	}

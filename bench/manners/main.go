@@ -33,17 +33,15 @@ import (
 )
 
 type options struct {
+	rig.Options
 	which   string
 	what    string
 	rtt     time.Duration
 	mbit    float64
 	peers   int
 	buffer  time.Duration
-	runs    int
-	binary  string
 	flags   string
 	watched time.Duration
-	save    bool
 }
 
 const (
@@ -71,13 +69,10 @@ func bench(ctx context.Context) error {
 	flag.Float64Var(&o.mbit, "mbit", 10, "the narrow way in Mbit/s: up, in case down the downlink")
 	flag.IntVar(&o.peers, "peers", 0, "peers that want the file, in case down have it (default: 16, in case down 4)")
 	flag.DurationVar(&o.buffer, "buffer", 2*time.Second, "of the router, in time at that rate")
-	flag.IntVar(&o.runs, "runs", 1, "runs of each")
-	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
 	flag.StringVar(&o.flags, "flags", "", "further flags of the client that shares")
 	flag.DurationVar(&o.watched, "watched", 30*time.Second, "how long each figure is taken")
-	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
-	flag.Parse()
-	_, remove, err := rig.Tools(ctx, &o.binary)
+	o.Parse(1, "runs of each")
+	_, remove, err := rig.Tools(ctx, &o.Binary)
 	if err != nil {
 		return err
 	}
@@ -87,7 +82,7 @@ func bench(ctx context.Context) error {
 			Date: time.Now().UTC().Format(time.DateOnly), Case: c.name, RTT: c.rtt.Seconds(), Loss: c.loss,
 			Mbit: o.mbit, Peers: c.peers, Buffer: o.buffer.Seconds(), Runs: map[string][]figures{},
 		}
-		for range o.runs {
+		for range o.Runs {
 			for _, mode := range []string{governed, plain} {
 				if o.what != "all" && o.what != mode {
 					continue
@@ -97,13 +92,13 @@ func bench(ctx context.Context) error {
 				}
 			}
 		}
-		if o.save {
+		if o.Save {
 			if err := rig.WriteJSON(fmt.Sprintf("manners-%s-%03d", c.name, c.rtt.Milliseconds()), r); err != nil {
 				return err
 			}
 		}
 	}
-	if !o.save {
+	if !o.Save {
 		return nil
 	}
 	return writeTable()
@@ -201,7 +196,7 @@ func (s *site) build(ctx context.Context, c situation) error {
 	if s.peers, err = l.Clients(ctx, c.peers, peers, lab.Open); err != nil {
 		return err
 	}
-	return rig.Serve(ctx, s.edge, s.o.binary, www, filepath.Join(s.dir, "serve"))
+	return rig.Serve(ctx, s.edge, s.o.Binary, www, filepath.Join(s.dir, "serve"))
 }
 
 // size of the file: it is not to end while it is watched.
@@ -216,7 +211,7 @@ func (o options) size(c situation) int64 {
 func (s *site) receive(ctx context.Context, mode string) error {
 	var crowd []*rig.Download
 	for _, h := range s.peers {
-		d, err := rig.Get(ctx, h, s.o.binary, s.url, filepath.Join(s.dir, h.Name))
+		d, err := rig.Get(ctx, h, s.o.Binary, s.url, filepath.Join(s.dir, h.Name))
 		if err != nil {
 			return err
 		}
@@ -226,7 +221,7 @@ func (s *site) receive(ctx context.Context, mode string) error {
 		return err
 	}
 	flags := append([]string{"--priority", "background", "--governor", governors[mode]}, strings.Fields(s.o.flags)...)
-	d, err := rig.Get(ctx, s.home, s.o.binary, s.url, filepath.Join(s.dir, "home"), flags...)
+	d, err := rig.Get(ctx, s.home, s.o.Binary, s.url, filepath.Join(s.dir, "home"), flags...)
 	if err != nil {
 		return err
 	}
@@ -238,7 +233,7 @@ var governors = map[string]string{governed: "on", plain: "off"}
 // share has the client at home get the file and give it to the peers from then on.
 func (s *site) share(ctx context.Context, c situation, mode string) error {
 	flags := []string{"--governor", governors[mode]}
-	d, err := rig.Get(ctx, s.home, s.o.binary, s.url, filepath.Join(s.dir, "home"), append(flags, strings.Fields(s.o.flags)...)...)
+	d, err := rig.Get(ctx, s.home, s.o.Binary, s.url, filepath.Join(s.dir, "home"), append(flags, strings.Fields(s.o.flags)...)...)
 	if err != nil {
 		return err
 	}
@@ -255,7 +250,7 @@ func (s *site) share(ctx context.Context, c situation, mode string) error {
 	for _, h := range s.peers {
 		dir := filepath.Join(s.dir, h.Name)
 		// They do not help one another: home is always asked.
-		d, err := rig.Get(ctx, h, s.o.binary, s.url, dir, "--priority", "background", "--upload", "off")
+		d, err := rig.Get(ctx, h, s.o.Binary, s.url, dir, "--priority", "background", "--upload", "off")
 		if err != nil {
 			return err
 		}

@@ -227,47 +227,43 @@ func run(ctx context.Context, args []string) (part bool, err error) {
 	return false, nil
 }
 
+// takeIn prints the rate of everything that arrives.
 func takeIn(ctx context.Context, addr string) error {
-	l, err := listen(ctx, addr)
-	if err != nil {
-		return err
-	}
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return err
-		}
+	return accept(ctx, addr, func(c net.Conn) error {
 		rate, err := arrival(c)
-		if err != nil {
-			return err
+		if err == nil {
+			fmt.Println(rate)
 		}
-		fmt.Println(rate)
-	}
-}
-
-func listen(ctx context.Context, addr string) (net.Listener, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp4", addr)
-	if err == nil {
-		fmt.Println(0)
-	}
-	return l, err
-}
-
-func giveOut(ctx context.Context, addr string) error {
-	l, err := listen(ctx, addr)
-	if err != nil {
 		return err
-	}
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return err
-		}
+	})
+}
+
+// giveOut sends to whoever connects, until that side goes.
+func giveOut(ctx context.Context, addr string) error {
+	return accept(ctx, addr, func(c net.Conn) (err error) {
 		for buf := make([]byte, 1<<16); err == nil; {
-			_, err = c.Write(buf) // until the other side goes
+			_, err = c.Write(buf)
 		}
 		_ = c.Close() // the error is that
+		return nil
+	})
+}
+
+// accept serves connections one after the other.
+func accept(ctx context.Context, addr string, serve func(net.Conn) error) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", addr)
+	if err != nil {
+		return err
+	}
+	fmt.Println(0)
+	for {
+		c, err := l.Accept()
+		if err == nil {
+			err = serve(c)
+		}
+		if err != nil {
+			return err
+		}
 	}
 }
 

@@ -28,13 +28,11 @@ import (
 const world = "mixed-crowd"
 
 type options struct {
+	rig.Options
 	sets    []string
 	seed    uint64
-	runs    int
-	binary  string
 	flags   string
 	timeout time.Duration
-	save    bool
 }
 
 func main() { rig.Main(bench) }
@@ -46,18 +44,15 @@ func parse() options {
 		return nil
 	})
 	flag.Uint64Var(&o.seed, "seed", 1, "of links, NATs and arrivals; of the first run")
-	flag.IntVar(&o.runs, "runs", 1, "runs, each with a seed of its own; medians are reported")
-	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
 	flag.StringVar(&o.flags, "flags", "", "further flags of tandem get where peers help")
 	flag.DurationVar(&o.timeout, "timeout", 10*time.Minute, "of one crowd")
-	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
-	flag.Parse()
+	o.Parse(1, "runs, each with a seed of its own; medians are reported")
 	return o
 }
 
 func bench(ctx context.Context) error {
 	o := parse()
-	_, remove, err := rig.Tools(ctx, &o.binary)
+	_, remove, err := rig.Tools(ctx, &o.Binary)
 	if err != nil {
 		return err
 	}
@@ -71,7 +66,7 @@ func bench(ctx context.Context) error {
 		return fmt.Errorf("scenario %s: %w", world, err)
 	}
 	r := result{Date: time.Now().UTC().Format(time.DateOnly), Sets: o.sets}
-	for i := range o.runs {
+	for i := range o.Runs {
 		got, err := o.pair(ctx, &r, f.Scenario.Config(o.seed+uint64(i)))
 		if err != nil {
 			return fmt.Errorf("run %d: %w", i+1, err)
@@ -80,7 +75,7 @@ func bench(ctx context.Context) error {
 		r.Runs = append(r.Runs, got)
 	}
 	fmt.Print("\n", r.table(), "\n")
-	if !o.save {
+	if !o.Save {
 		return nil
 	}
 	return r.save()
@@ -92,12 +87,12 @@ func (o options) pair(ctx context.Context, r *result, c sim.Config) (run, error)
 	if err != nil {
 		return run{}, err
 	}
-	trial.System = rig.Tandem{Binary: o.binary, Flags: strings.Fields(o.flags)}
+	trial.System = rig.Tandem{Binary: o.Binary, Flags: strings.Fields(o.flags)}
 	with, err := trial.Run(ctx)
 	if err != nil {
 		return run{}, err
 	}
-	trial.System = rig.Tandem{Binary: o.binary, Flags: []string{"--no-p2p"}}
+	trial.System = rig.Tandem{Binary: o.Binary, Flags: []string{"--no-p2p"}}
 	alone, err := trial.Run(ctx)
 	if err != nil {
 		return run{}, fmt.Errorf("from the edge alone: %w", err)

@@ -29,15 +29,13 @@ import (
 const sameLAN = "same LAN"
 
 type options struct {
+	rig.Options
 	mb      int64
 	rate    float64
 	edge    float64
 	rtt     time.Duration
-	runs    int
-	binary  string
 	flags   string
 	timeout time.Duration
-	save    bool
 }
 
 // pair is one cell of the matrix, of one run.
@@ -69,13 +67,10 @@ func bench(ctx context.Context) error {
 	flag.Float64Var(&o.rate, "mbit", 50, "of each client, up and down, in Mbit/s")
 	flag.Float64Var(&o.edge, "edge-mbit", 20, "of the edge once the first client has the file, in Mbit/s")
 	flag.DurationVar(&o.rtt, "rtt", 40*time.Millisecond, "round trip between any two hosts")
-	flag.IntVar(&o.runs, "runs", 1, "runs of every pair")
-	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
 	flag.StringVar(&o.flags, "flags", "", "further flags of tandem get")
 	flag.DurationVar(&o.timeout, "timeout", 5*time.Minute, "of one pair")
-	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
-	flag.Parse()
-	_, remove, err := rig.Tools(ctx, &o.binary)
+	o.Parse(1, "runs of every pair")
+	_, remove, err := rig.Tools(ctx, &o.Binary)
 	if err != nil {
 		return err
 	}
@@ -85,7 +80,7 @@ func bench(ctx context.Context) error {
 		RTT: float64(o.rtt) / float64(time.Millisecond),
 	}
 	for _, p := range pairs() {
-		for range o.runs {
+		for range o.Runs {
 			if r.Machine, err = o.measure(ctx, &p); err != nil {
 				return fmt.Errorf("%s – %s: %w", p.Seed, p.Client, err)
 			}
@@ -94,7 +89,7 @@ func bench(ctx context.Context) error {
 		}
 	}
 	fmt.Print("\n", r.table(), "\n")
-	if !o.save {
+	if !o.Save {
 		return nil
 	}
 	if err := rig.WriteJSON("nat", r); err != nil {
@@ -138,7 +133,7 @@ func (o options) measure(ctx context.Context, p *pair) (m rig.Machine, err error
 			return err
 		}
 		m = rig.ThisMachine(cc)
-		if err := (rig.Tandem{Binary: o.binary}).Serve(ctx, s); err != nil {
+		if err := (rig.Tandem{Binary: o.Binary}).Serve(ctx, s); err != nil {
 			return err
 		}
 		return o.download(ctx, s, p)
@@ -209,7 +204,7 @@ func (o options) download(ctx context.Context, s rig.Site, p *pair) error {
 // name of its log beside the outcome.
 func (o options) get(ctx context.Context, s rig.Site, h *lab.Host, name string, flags ...string) (rig.Outcome, string, func(), error) {
 	flags = append(flags, strings.Fields(o.flags)...)
-	d, err := rig.Get(ctx, h, o.binary, s.URL, filepath.Join(s.Dir, name), flags...)
+	d, err := rig.Get(ctx, h, o.Binary, s.URL, filepath.Join(s.Dir, name), flags...)
 	if err != nil {
 		return rig.Outcome{}, "", nil, err
 	}

@@ -25,15 +25,13 @@ import (
 )
 
 type options struct {
+	rig.Options
 	clients int
 	rate    float64 // Mbit/s, each way
 	file    string
 	mb      int64
-	runs    int
-	binary  string
 	flags   string
 	timeout time.Duration
-	save    bool
 }
 
 // mode is a way to get the file.
@@ -77,18 +75,15 @@ func parse() options {
 	flag.Float64Var(&o.rate, "mbit", 50, "of each client, up and down, in Mbit/s")
 	flag.StringVar(&o.file, "file", "", "file to deliver (default: an archive of this machine's Go tree)")
 	flag.Int64Var(&o.mb, "mb", 250, "size of the default file in MB")
-	flag.IntVar(&o.runs, "runs", 1, "runs of all modes")
-	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
 	flag.StringVar(&o.flags, "flags", "", "further flags of tandem get")
 	flag.DurationVar(&o.timeout, "timeout", 15*time.Minute, "of one crowd")
-	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
-	flag.Parse()
+	o.Parse(1, "runs of all modes")
 	return o
 }
 
 func bench(ctx context.Context) error {
 	o := parse()
-	tools, remove, err := rig.Tools(ctx, &o.binary)
+	tools, remove, err := rig.Tools(ctx, &o.Binary)
 	if err != nil {
 		return err
 	}
@@ -99,13 +94,13 @@ func bench(ctx context.Context) error {
 		}
 	}
 	r := result{Date: time.Now().UTC().Format(time.DateOnly), Clients: o.clients, Mbit: o.rate}
-	for i := range o.runs {
+	for i := range o.Runs {
 		if err := o.turn(ctx, &r); err != nil {
 			return fmt.Errorf("run %d: %w", i+1, err)
 		}
 	}
 	fmt.Print("\n", r.table(), "\n")
-	if !o.save {
+	if !o.Save {
 		return nil
 	}
 	if err := rig.WriteJSON("neverslower", r); err != nil {
@@ -121,8 +116,8 @@ func (o options) turn(ctx context.Context, r *result) error {
 	this := run{Seconds: map[string][]float64{}}
 	for _, m := range []mode{
 		{curlNginx, rig.Plain{}},
-		{curlEdge, rig.Plain{Binary: o.binary}},
-		{tandem, rig.Tandem{Binary: o.binary, Flags: strings.Fields(o.flags)}},
+		{curlEdge, rig.Plain{Binary: o.Binary}},
+		{tandem, rig.Tandem{Binary: o.Binary, Flags: strings.Fields(o.flags)}},
 	} {
 		got, err := rig.Trial{
 			Clients: rig.Alike(o.clients, lab.Link{Up: each, Down: each}), System: m.system,

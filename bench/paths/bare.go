@@ -4,17 +4,12 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/quic-go/quic-go"
 	"golang.org/x/sync/errgroup"
@@ -67,7 +62,7 @@ func end(ctx context.Context, args []string) error {
 		return fmt.Errorf("end: %q", args)
 	}
 	role, kind, addrs := args[0], args[1], args[2:]
-	config, err := bareTLS()
+	config, err := rig.BareTLS()
 	if err != nil {
 		return err
 	}
@@ -85,22 +80,6 @@ func end(ctx context.Context, args []string) error {
 		})
 	}
 	return g.Wait()
-}
-
-func bareTLS() (*tls.Config, error) {
-	public, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		return nil, err
-	}
-	t := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, public, key)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
-		MinVersion:   tls.VersionTLS13, NextProtos: []string{"bare"}, InsecureSkipVerify: true,
-	}, nil
 }
 
 // bareSend sends to the first that connects, until it is gone.

@@ -26,17 +26,15 @@ import (
 )
 
 type options struct {
-	which  string
-	what   string
-	rtt    time.Duration
-	loss   float64
-	mbit   float64
-	warm   time.Duration
-	time   time.Duration
-	runs   int
-	binary string
-	flags  string
-	save   bool
+	rig.Options
+	which string
+	what  string
+	rtt   time.Duration
+	loss  float64
+	mbit  float64
+	warm  time.Duration
+	time  time.Duration
+	flags string
 }
 
 // The cases.
@@ -81,17 +79,14 @@ func parse() options {
 	flag.Float64Var(&o.mbit, "mbit", 100, "downlink of the client and uplink of each peer, in Mbit/s")
 	flag.DurationVar(&o.warm, "warm", 8*time.Second, "after the transfer has begun, before the downlink is watched")
 	flag.DurationVar(&o.time, "watched", 8*time.Second, "how long it is watched")
-	flag.IntVar(&o.runs, "runs", 1, "runs of each")
-	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
 	flag.StringVar(&o.flags, "flags", "", "further flags of tandem get")
-	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
-	flag.Parse()
+	o.Parse(1, "runs of each")
 	return o
 }
 
 func bench(ctx context.Context) error {
 	o := parse()
-	_, remove, err := rig.Tools(ctx, &o.binary)
+	_, remove, err := rig.Tools(ctx, &o.Binary)
 	if err != nil {
 		return err
 	}
@@ -101,7 +96,7 @@ func bench(ctx context.Context) error {
 			Date: time.Now().UTC().Format(time.DateOnly), Case: c.name, RTT: c.rtt.Seconds(), Loss: c.loss,
 			Mbit: o.mbit, Peers: c.peers, Warm: o.warm.Seconds(), Runs: map[string][]figures{},
 		}
-		for i := range o.runs {
+		for i := range o.Runs {
 			order := variants()
 			if i%2 == 1 {
 				slices.Reverse(order)
@@ -115,14 +110,14 @@ func bench(ctx context.Context) error {
 				}
 			}
 		}
-		if o.save {
+		if o.Save {
 			name := fmt.Sprintf("paths-%s-%03d-%03.0f", c.name, c.rtt.Milliseconds(), 1000*c.loss)
 			if err := rig.WriteJSON(name, r); err != nil {
 				return err
 			}
 		}
 	}
-	if !o.save {
+	if !o.Save {
 		return nil
 	}
 	return writeTable()

@@ -53,7 +53,7 @@ func (s *site) startTandem(ctx context.Context, c situation, v string) error {
 	if err := rig.RandomFile(size)(filepath.Join(www, "file.bin")); err != nil {
 		return fmt.Errorf("file of the bench: %w", err)
 	}
-	if err := rig.Serve(ctx, s.edge, s.o.binary, www, filepath.Join(s.dir, "serve")); err != nil {
+	if err := rig.Serve(ctx, s.edge, s.o.Binary, www, filepath.Join(s.dir, "serve")); err != nil {
 		return err
 	}
 	off := map[string]string{overTCP: "--link-udp=off", overQUIC: "--link-tcp=off"}[v]
@@ -80,5 +80,5 @@ func (s *site) startTandem(ctx context.Context, c situation, v string) error {
 }
 
 func (s *site) get(ctx context.Context, h *lab.Host, flags ...string) (*rig.Download, error) {
-	return rig.Get(ctx, h, s.o.binary, "http://"+s.edge.IP.String()+"/file.bin", filepath.Join(s.dir, h.Name), flags...)
+	return rig.Get(ctx, h, s.o.Binary, "http://"+s.edge.IP.String()+"/file.bin", filepath.Join(s.dir, h.Name), flags...)
 }

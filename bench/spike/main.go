@@ -26,12 +26,11 @@ import (
 )
 
 type options struct {
+	rig.Options
 	clients, admit, runs int
 	mib                  int64
 	mbit                 float64
-	binary               string
 	timeout              time.Duration
-	save                 bool
 }
 
 // measure is one crowd.
@@ -64,17 +63,14 @@ func parse() options {
 	flag.IntVar(&o.admit, "admit", 10, "requests that the edge answers at once")
 	flag.Int64Var(&o.mib, "mib", 16, "size of the file in MiB")
 	flag.Float64Var(&o.mbit, "mbit", 10, "of each client, up and down, and of the edge, in Mbit/s")
-	flag.IntVar(&o.runs, "runs", 1, "runs of each; medians are reported")
-	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
 	flag.DurationVar(&o.timeout, "timeout", 10*time.Minute, "of one crowd")
-	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
-	flag.Parse()
+	o.Parse(1, "runs of each; medians are reported")
 	return o
 }
 
 func bench(ctx context.Context) error {
 	o := parse()
-	_, remove, err := rig.Tools(ctx, &o.binary)
+	_, remove, err := rig.Tools(ctx, &o.Binary)
 	if err != nil {
 		return err
 	}
@@ -85,7 +81,7 @@ func bench(ctx context.Context) error {
 		Date: time.Now().UTC().Format(time.DateOnly), Clients: o.clients, Admits: o.admit, MiB: o.mib, Mbit: o.mbit,
 		Bound: max(bits/rate, n*bits/(rate+n*rate)),
 	}
-	for i := range o.runs {
+	for i := range o.Runs {
 		for _, limited := range []bool{true, false} {
 			m, machine, err := o.crowd(ctx, limited, r.Bound)
 			if err != nil {
@@ -102,7 +98,7 @@ func bench(ctx context.Context) error {
 		}
 	}
 	fmt.Print("\n", r.table(), "\n")
-	if !o.save {
+	if !o.Save {
 		return nil
 	}
 	if err := rig.WriteJSON("spike", r); err != nil {
@@ -114,7 +110,7 @@ func bench(ctx context.Context) error {
 
 func (o options) crowd(ctx context.Context, limited bool, bound float64) (measure, rig.Machine, error) {
 	each := lab.Rate(o.mbit * float64(lab.Mbit))
-	system := rig.Tandem{Binary: o.binary}
+	system := rig.Tandem{Binary: o.Binary}
 	if limited {
 		system.Server = []string{"--max-requests", strconv.Itoa(o.admit)}
 	}

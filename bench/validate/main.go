@@ -27,8 +27,8 @@ import (
 )
 
 type options struct {
+	rig.Options
 	cases      []string
-	runs       int
 	seeds      int
 	seed       uint64
 	mib        int64
@@ -36,10 +36,8 @@ type options struct {
 	efficiency float64
 	startup    time.Duration
 	again      bool
-	binary     string
 	flags      string
 	timeout    time.Duration
-	save       bool
 }
 
 func main() { rig.Main(bench) }
@@ -47,7 +45,6 @@ func main() { rig.Main(bench) }
 func parse() (options, error) {
 	var o options
 	cs := flag.String("case", "all", "comma-separated: a (16 clients 20/20 Mbit/s, edge 20), b (16 clients 5/40, edge 40), mixed (scenarios/mixed-crowd.yaml), all")
-	flag.IntVar(&o.runs, "runs", 1, "crowds in the lab; medians are compared")
 	flag.IntVar(&o.seeds, "seeds", 5, "simulations of each crowd")
 	flag.Uint64Var(&o.seed, "seed", 1, "of worlds that are drawn, and of the first simulation")
 	flag.Int64Var(&o.mib, "mib", 32, "size of the file in MiB, but for the mixed crowd")
@@ -55,11 +52,9 @@ func parse() (options, error) {
 	flag.Float64Var(&o.efficiency, "efficiency", 0, "part of a link that is payload (default: as measured)")
 	flag.DurationVar(&o.startup, "startup", -1, "time a download takes before its first byte (default: as measured)")
 	flag.BoolVar(&o.again, "again", false, "simulate the crowds that bench/results has, without the lab")
-	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
 	flag.StringVar(&o.flags, "flags", "", "further flags of tandem get")
 	flag.DurationVar(&o.timeout, "timeout", 10*time.Minute, "of one crowd")
-	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
-	flag.Parse()
+	o.Parse(1, "crowds in the lab; medians are compared")
 	o.cases = strings.Split(*cs, ",")
 	if *cs == "all" {
 		o.cases = slices.Sorted(maps.Keys(worlds()))
@@ -95,7 +90,7 @@ func bench(ctx context.Context) error {
 		}
 	}
 	fmt.Print("\n", table(results), "\n")
-	if !o.save {
+	if !o.Save {
 		return nil
 	}
 	return save(results)
@@ -103,7 +98,7 @@ func bench(ctx context.Context) error {
 
 // observe runs the crowds in the lab, in turn.
 func (o options) observe(ctx context.Context) ([]*result, error) {
-	_, remove, err := rig.Tools(ctx, &o.binary)
+	_, remove, err := rig.Tools(ctx, &o.Binary)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +112,7 @@ func (o options) observe(ctx context.Context) ([]*result, error) {
 	for _, name := range o.cases {
 		results = append(results, &result{Case: name, Date: time.Now().UTC().Format(time.DateOnly), Seed: o.seed, MiB: o.mib, Alone: alone})
 	}
-	for i := range o.runs {
+	for i := range o.Runs {
 		for _, r := range results {
 			world, err := worlds()[r.Case](r.MiB, r.Seed)
 			if err != nil {
@@ -149,6 +144,6 @@ func (o options) crowd(ctx context.Context, c sim.Config) (*rig.Observed, error)
 	if err != nil {
 		return nil, err
 	}
-	trial.System = rig.Tandem{Binary: o.binary, Flags: strings.Fields(o.flags)}
+	trial.System = rig.Tandem{Binary: o.Binary, Flags: strings.Fields(o.flags)}
 	return trial.Run(ctx)
 }

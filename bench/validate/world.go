@@ -80,7 +80,7 @@ func (o options) measureAlone(ctx context.Context) (alone, error) {
 	for i, size := range sizes {
 		got, err := rig.Trial{
 			Clients: rig.Alike(1, lab.Link{Up: rate * lab.Mbit, Down: rate * lab.Mbit}),
-			System:  rig.Tandem{Binary: o.binary, Flags: []string{"--no-p2p"}},
+			System:  rig.Tandem{Binary: o.Binary, Flags: []string{"--no-p2p"}},
 			File:    rig.RandomFile(size), Timeout: o.timeout,
 		}.Run(ctx)
 		if err != nil {

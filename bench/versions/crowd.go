@@ -53,7 +53,7 @@ func (o options) crowdIn(ctx context.Context, l *lab.Lab, dir string, n int) (c 
 	if err != nil {
 		return c, err
 	}
-	if err := rig.Serve(ctx, edge, o.binary, www, state); err != nil {
+	if err := rig.Serve(ctx, edge, o.Binary, www, state); err != nil {
 		return c, err
 	}
 	hosts, err := l.Clients(ctx, n, link, lab.Open)
@@ -66,7 +66,7 @@ func (o options) crowdIn(ctx context.Context, l *lab.Lab, dir string, n int) (c 
 	}
 	var all []*rig.Download
 	for i, h := range hosts {
-		d, err := rig.Get(ctx, h, o.binary, url, filepath.Join(dir, fmt.Sprint("client", i)), "--from", old)
+		d, err := rig.Get(ctx, h, o.Binary, url, filepath.Join(dir, fmt.Sprint("client", i)), "--from", old)
 		if err != nil {
 			return c, err
 		}

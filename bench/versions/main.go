@@ -33,31 +33,26 @@ import (
 )
 
 type options struct {
-	runs   int
-	mb     int64
-	rate   int64
-	crowd  int
-	binary string
-	save   bool
+	rig.Options
+	mb    int64
+	rate  int64
+	crowd int
 }
 
 func main() { rig.Main(bench) }
 
 func bench(ctx context.Context) error {
 	var o options
-	flag.IntVar(&o.runs, "runs", 1, "runs of each; medians are compared")
 	flag.Int64Var(&o.mb, "mb", 1000, "size of the old version in MB (1,000,000 bytes)")
 	flag.Int64Var(&o.rate, "rate", 100, "downlink of the client in Mbit/s, the uplink is a fifth; 0 is as fast as the machine can")
 	flag.IntVar(&o.crowd, "crowd", 16, "clients that update at once; 0: none")
-	flag.StringVar(&o.binary, "binary", "", "tandem program to run (default: built from ./cmd/tandem)")
-	flag.BoolVar(&o.save, "save", true, "keep figures in bench/results")
-	flag.Parse()
+	o.Parse(1, "runs of each; medians are compared")
 	for _, program := range []string{"zsync", "zsyncmake", "rsync", "nginx"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is not installed: on Debian, apt-get install zsync rsync nginx-light", program)
 		}
 	}
-	_, remove, err := rig.Tools(ctx, &o.binary)
+	_, remove, err := rig.Tools(ctx, &o.Binary)
 	if err != nil {
 		return err
 	}
@@ -70,7 +65,7 @@ func bench(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for run := 0; run < o.runs && o.crowd > 0; run++ {
+	for run := 0; run < o.Runs && o.crowd > 0; run++ {
 		c, err := o.measureCrowd(ctx, o.crowd)
 		if err != nil {
 			return fmt.Errorf("crowd, run %d: %w", run+1, err)
@@ -79,7 +74,7 @@ func bench(ctx context.Context) error {
 		r.Crowds = append(r.Crowds, c)
 	}
 	fmt.Print("\n", r.table())
-	if !o.save {
+	if !o.Save {
 		return nil
 	}
 	if err := rig.WriteJSON("versions", r); err != nil {
@@ -109,7 +104,7 @@ func (o options) measure(ctx context.Context, l *lab.Lab, dir string) (*result, 
 		return nil, err
 	}
 	r := &result{Date: time.Now().UTC().Format(time.DateOnly), Rate: o.rate, Size: o.mb * 1e6, Machine: rig.ThisMachine(cc)}
-	for run := range o.runs {
+	for run := range o.Runs {
 		for _, version := range versions {
 			for _, s := range systems() {
 				m, err := w.run(ctx, s, version)
@@ -164,7 +159,7 @@ func (w *world) prepare(ctx context.Context, l *lab.Lab) error {
 	if state = filepath.Join(w.dir, "serve"); os.Mkdir(state, 0o755) != nil {
 		return fmt.Errorf("directory %s", state)
 	}
-	if err := rig.Serve(ctx, w.tandem, w.o.binary, w.www, state); err != nil {
+	if err := rig.Serve(ctx, w.tandem, w.o.Binary, w.www, state); err != nil {
 		return err
 	}
 	return w.awaitManifests(ctx)

@@ -34,7 +34,7 @@ func systems() []system {
 	return []system{
 		{"tandem", func(w *world, version, dir, out string) ([]string, error) {
 			return []string{
-				w.o.binary, "get", "--alone", "--quiet", "--data", filepath.Join(dir, "data"),
+				w.o.Binary, "get", "--alone", "--quiet", "--data", filepath.Join(dir, "data"),
 				"--from", w.old, "-o", out, "http://" + w.tandem.IP.String() + "/" + version,
 			}, nil
 		}},

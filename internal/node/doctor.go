@@ -201,11 +201,11 @@ func (d *Diagnosis) nat(ctx context.Context, stun []string, endpoint *transport.
 	case wire.NATOpen:
 		d.add("nat", true, "no NAT"+as+": every peer can link with this machine, as far as its firewall lets UDP and TCP in", "")
 	case wire.NATCone:
-		d.add("nat", true, "a cone NAT"+as+": peers link over UDP, both sides knocking at once; TCP links come from here only", "forwarding a port (--link-tcp, --link-udp) makes links cheaper")
+		d.add("nat", true, "a cone NAT"+as+": peers link over TCP or UDP, both sides knocking at once", "")
 	case wire.NATSymmetric:
-		d.add("nat", true, "a symmetric NAT"+as+": links work with peers that have no NAT or a cone NAT, not with others like this", "forwarding a port (--link-tcp, --link-udp) would help")
+		d.add("nat", true, "a symmetric NAT"+as+": links work with peers that have no NAT, hardly with others", "let the router map ports (PCP, NAT-PMP or UPnP), which tandem agent asks it for, or forward one (--link-tcp, --link-udp)")
 	case wire.NATBlocked:
-		d.add("nat", false, "no answer over UDP: links are possible over TCP only, to peers that can be reached", "let UDP out in the firewall, at least to "+strings.Join(stun, ", "))
+		d.add("nat", false, "no answer over UDP: links are possible over TCP only, with peers that have no symmetric NAT", "let UDP out in the firewall, at least to "+strings.Join(stun, ", "))
 	case wire.NATUnknown:
 		text := "the kind of NAT is not known" + as
 		if err != nil && !errors.Is(err, nat.ErrServer) {

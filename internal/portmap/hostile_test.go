@@ -18,14 +18,21 @@ import (
 	"time"
 )
 
-// datagrams is a gateway that answers each datagram with several.
-func datagrams(t *testing.T, answers func(request []byte) [][]byte) netip.AddrPort {
+// loopback is a socket on a port of its own.
+func loopback(t *testing.T) *net.UDPConn {
 	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// datagrams is a gateway that answers each datagram with several.
+func datagrams(t *testing.T, answers func(request []byte) [][]byte) netip.AddrPort {
+	t.Helper()
+	conn := loopback(t)
 	go func() {
 		buf := make([]byte, 2048)
 		for {
@@ -71,16 +78,7 @@ func TestPCPForged(t *testing.T) {
 
 // An answer from another port of the gateway's machine does not reach the socket.
 func TestForeignSender(t *testing.T) {
-	stranger, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stranger.Close()
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	stranger, conn := loopback(t), loopback(t)
 	go func() {
 		buf := make([]byte, 2048)
 		for {
@@ -119,10 +117,7 @@ func TestDatagramRefusals(t *testing.T) {
 	if _, err := (&pcp{at: old}).add(t.Context(), wish(UDP, 4000)); !errors.Is(err, errVersion) || errors.Is(err, errRefused) {
 		t.Errorf("PCP at a gateway of NAT-PMP: %v", err)
 	}
-	nobody, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	nobody := loopback(t)
 	gone := nobody.LocalAddr().(*net.UDPAddr).AddrPort()
 	_ = nobody.Close()
 	if _, err := (&pmp{gone}).check(t.Context(), Mapping{}); !errors.Is(err, errSilent) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -19,24 +18,11 @@ import (
 	"github.com/tandem-cdn/tandem/test/lab"
 )
 
-// The test binary is its own helper on the lab's hosts: TestMain runs the role that this
-// variable names.
-const roleVar = "PORTMAP_TEST_ROLE"
-
 func TestMain(m *testing.M) {
-	var err error
-	switch os.Getenv(roleVar) {
-	case "":
-		os.Exit(m.Run())
-	case "map":
-		err = keepMapped()
-	case "call":
-		err = call(os.Args[1], os.Args[2], os.Args[3])
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	lab.Main(m, map[string]func([]string) error{
+		"map":  func([]string) error { return keepMapped() },
+		"call": func(args []string) error { return call(args[0], args[1], args[2]) },
+	})
 }
 
 // keepMapped answers on a TCP and a UDP port, which it keeps mapped until its input
@@ -109,13 +95,6 @@ func call(network, at, times string) error {
 	return last
 }
 
-func onHost(ctx context.Context, h *lab.Host, role string, args ...string) *exec.Cmd {
-	cmd := h.Command(ctx, os.Args[0], args...)
-	cmd.Env = append(os.Environ(), roleVar+"="+role)
-	cmd.Stderr = os.Stderr
-	return cmd
-}
-
 // mapped is a process that keeps ports mapped.
 type mapped struct {
 	in  io.Closer
@@ -125,7 +104,7 @@ type mapped struct {
 
 func startMapped(t *testing.T, h *lab.Host) *mapped {
 	t.Helper()
-	cmd := onHost(t.Context(), h, "map")
+	cmd := h.As(t.Context(), "map")
 	in, errIn := cmd.StdinPipe()
 	out, errOut := cmd.StdoutPipe()
 	if err := errors.Join(errIn, errOut, cmd.Start()); err != nil {
@@ -195,7 +174,7 @@ func TestRouter(t *testing.T) {
 					if p.External.Addr() != h.Public || p.External.Port() != p.Internal {
 						t.Errorf("%s: mapping %+v", when, p)
 					}
-					if err := onHost(t.Context(), caller, "call", p.Net, p.External.String(), times).Run(); (err == nil) != is {
+					if err := caller.As(t.Context(), "call", p.Net, p.External.String(), times).Run(); (err == nil) != is {
 						t.Errorf("%s: %s at %s: %v", when, p.Net, p.External, err)
 					}
 				}

@@ -27,24 +27,11 @@ import (
 	"github.com/tandem-cdn/tandem/test/lab"
 )
 
-// The test binary is its own helper on the lab's hosts: TestMain runs the role
-// that this variable names.
-const roleVar = "TRANSPORT_TEST_ROLE"
-
 func TestMain(m *testing.M) {
-	var err error
-	switch os.Getenv(roleVar) {
-	case "":
-		os.Exit(m.Run())
-	case "stun":
-		err = serveSTUN(os.Args[1:])
-	case "peer":
-		err = runPeer(os.Args[1], os.Args[2], os.Args[3], os.Args[4:])
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	lab.Main(m, map[string]func([]string) error{
+		"stun": serveSTUN,
+		"peer": func(args []string) error { return runPeer(args[0], args[1], args[2], args[3:]) },
+	})
 }
 
 // serveSTUN answers STUN requests on all addresses until killed, and tells who connects
@@ -198,9 +185,7 @@ func (p *peerOn) stop() {
 }
 
 func startPeer(ctx context.Context, h *lab.Host, listenTCP string, idle time.Duration) (*peerOn, error) {
-	cmd := h.Command(ctx, os.Args[0], h.IP.String(), listenTCP, idle.String(), "10.77.1.1:3478", "10.77.1.1:3479")
-	cmd.Env = append(os.Environ(), roleVar+"=peer")
-	cmd.Stderr = os.Stderr
+	cmd := h.As(ctx, "peer", h.IP.String(), listenTCP, idle.String(), "10.77.1.1:3478", "10.77.1.1:3479")
 	in, errIn := cmd.StdinPipe()
 	out, errOut := cmd.StdoutPipe()
 	if err := errors.Join(errIn, errOut, cmd.Start()); err != nil {
@@ -373,9 +358,7 @@ func startSTUN(t *testing.T, l *lab.Lab) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stun := server.Command(t.Context(), os.Args[0], "10.77.1.1:3478", "10.77.1.1:3479")
-	stun.Env = append(os.Environ(), roleVar+"=stun")
-	stun.Stderr = os.Stderr
+	stun := server.As(t.Context(), "stun", "10.77.1.1:3478", "10.77.1.1:3479")
 	out, err := stun.StdoutPipe()
 	if err := errors.Join(err, stun.Start()); err != nil {
 		t.Fatal(err)

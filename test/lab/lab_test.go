@@ -18,34 +18,23 @@ import (
 	"time"
 )
 
-// The test binary is its own helper inside the namespaces: TestMain runs the
-// role that this variable names.
-const roleVar = "LAB_TEST_ROLE"
-
 func TestMain(m *testing.M) {
-	switch os.Getenv(roleVar) {
-	case "":
-		os.Exit(m.Run())
-	case "mirror":
-		mirror(os.Args[1:])
-	case "ask":
-		ask(os.Args[1:])
-	case "punch":
-		punch(os.Args[1])
-	case "sink":
-		sink(os.Args[1])
-	case "send":
-		send(os.Args[1], os.Args[2])
+	done := func(role func(args []string)) func([]string) error {
+		return func(args []string) error { role(args); return nil }
 	}
+	Main(m, map[string]func([]string) error{
+		"mirror": done(mirror),
+		"ask":    done(ask),
+		"punch":  done(func(args []string) { punch(args[0]) }),
+		"sink":   done(func(args []string) { sink(args[0]) }),
+		"send":   done(func(args []string) { send(args[0], args[1]) }),
+	})
 }
 
 // helper starts the test binary in a role on a host.
 func helper(t *testing.T, h *Host, role string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := h.Command(t.Context(), os.Args[0], args...)
-	cmd.Env = append(os.Environ(), roleVar+"="+role)
-	cmd.Stderr = os.Stderr
-	return cmd
+	return h.As(t.Context(), role, args...)
 }
 
 // start starts a helper that prints a line when it is ready.

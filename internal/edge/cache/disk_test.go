@@ -37,6 +37,19 @@ func (l *lab) dataFile(key string) string {
 	return v.blob.path
 }
 
+// damage overwrites a few bytes of a stored object on the disk.
+func (l *lab) damage(key string, at int64) {
+	l.t.Helper()
+	f, err := os.OpenFile(l.dataFile(key), os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteAt([]byte("garbage"), at)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+}
+
 // files counts what is in the cache's directory, but for the pack.
 func files(t *testing.T, dir string) (n int) {
 	t.Helper()
@@ -94,15 +107,7 @@ func TestRestartWithDamage(t *testing.T) {
 	l.setHandler(l.object(data, `"v"`, "Cache-Control", "max-age=60"))
 	l.get("/o")
 	checkManifest(t, l, "/o", data)
-	path := l.dataFile("/o")
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.WriteAt([]byte("garbage"), 3*slice+77); err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
+	l.damage("/o", 3*slice+77)
 	l.reopen()
 	if a := l.get("/o"); a.body != string(data) {
 		t.Error("wrong bytes")
@@ -125,12 +130,7 @@ func TestRefetchedSliceMustAgree(t *testing.T) {
 	if err := os.WriteFile(path+".x", nil, 0o600); err != nil { // belongs to nothing: removed
 		t.Fatal(err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.WriteAt([]byte("garbage"), 3*slice+77)
-	f.Close()
+	l.damage("/o", 3*slice+77)
 	l.reopen()
 	if _, err := os.Stat(path + ".x"); !errors.Is(err, os.ErrNotExist) {
 		t.Error("a stray file stays")

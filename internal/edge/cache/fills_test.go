@@ -89,12 +89,7 @@ func TestRefetchedSliceCountsOnce(t *testing.T) {
 	l.get("/o")
 	checkManifest(t, l, "/o", data)
 	for i := range 2 {
-		f, err := os.OpenFile(l.dataFile("/o"), os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.WriteAt([]byte("garbage"), 3*slice+77)
-		f.Close()
+		l.damage("/o", 3*slice+77)
 		l.reopen()
 		if a := l.get("/o"); a.body != string(data) {
 			t.Error("wrong bytes")
