@@ -249,8 +249,10 @@ func (s *site) share(ctx context.Context, c situation, mode string) error {
 	}
 	for _, h := range s.peers {
 		dir := filepath.Join(s.dir, h.Name)
-		// They do not help one another: home is always asked.
-		d, err := rig.Get(ctx, h, s.o.Binary, s.url, dir, "--priority", "background", "--upload", "off")
+		// They do not help one another: home is always asked. Nor do they hold back, for it
+		// is home that is watched: behind an edge that is full they would take it for their
+		// own downlink.
+		d, err := rig.Get(ctx, h, s.o.Binary, s.url, dir, "--priority", "background", "--upload", "off", "--governor", "off")
 		if err != nil {
 			return err
 		}
