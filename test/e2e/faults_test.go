@@ -74,7 +74,9 @@ func TestEdgeDies(t *testing.T) {
 	d := get(t, url+"/a.bin", "--limit-rate", "4M")
 	d.reached(t, size, 0.2)
 	edge.kill()
-	if o := d.done(t, want); o.FromPeers < size/2 {
+	// What the edge had answered is still read from the socket, several MiB on
+	// loopback; more than the fifth from before its end can only have come after it.
+	if o := d.done(t, want); o.FromPeers < size/3 {
 		t.Errorf("from_peers %d of %d", o.FromPeers, size)
 	}
 }
