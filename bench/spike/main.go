@@ -27,10 +27,10 @@ import (
 
 type options struct {
 	rig.Options
-	clients, admit, runs int
-	mib                  int64
-	mbit                 float64
-	timeout              time.Duration
+	clients, admit int
+	mib            int64
+	mbit           float64
+	timeout        time.Duration
 }
 
 // measure is one crowd.
