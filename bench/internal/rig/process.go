@@ -64,7 +64,8 @@ func (g Group) Processes() (pids []int, err error) {
 	}
 	for _, name := range stats {
 		f, err := statOf(name)
-		if err == nil && f[2] == strconv.Itoa(int(g)) && f[0] != "Z" {
+		// One whose first thread has ended holds its files until the others have.
+		if err == nil && f[2] == strconv.Itoa(int(g)) && (f[0] != "Z" || f[17] > "1") {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
 			pids = append(pids, pid)
 		}
