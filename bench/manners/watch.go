@@ -40,8 +40,9 @@ func (f figures) String() string {
 }
 
 const (
-	// warm is how long sharing goes on before it is watched.
-	warm = 10 * time.Second
+	// warm is how long sharing goes on before it is watched: behind the throttled edge the
+	// last peers are told of home after ten seconds or more.
+	warm = 25 * time.Second
 	// yield is how long a foreground transfer has been going on when its rate begins
 	// to count.
 	yield    = 2 * time.Second

@@ -281,6 +281,10 @@ func TestNATs(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	far, err := l.Clients(t.Context(), 1, lab.Link{Delay: 100 * time.Millisecond}, lab.Cone)
+	if err != nil {
+		t.Fatal(err)
+	}
 	forgetful, err := l.Clients(t.Context(), 2, lab.Link{}, lab.Renumbered)
 	if err != nil {
 		t.Fatal(err)
@@ -297,6 +301,7 @@ func TestNATs(t *testing.T) {
 		{name: "LAN without TCP", a: lan[0], b: lan[1], listenTCP: transport.Off, want: transport.KindQUIC},
 		{name: "mappings kept", a: forgetful[0], b: forgetful[1], listenTCP: transport.Off, rest: 25 * time.Second, want: transport.KindQUIC},
 		{name: "idle link kept", a: forgetful[0], b: forgetful[1], listenTCP: transport.Off, idle: 25 * time.Second, want: transport.KindQUIC},
+		{name: "far away", a: far[0], b: hosts[lab.Open][0], want: transport.KindTCP},
 		{name: "cone-cone, told apart", a: hosts[lab.Cone][0], b: hosts[lab.Cone][1], skew: 400 * time.Millisecond, want: transport.KindTCP},
 		{name: "firewalled-firewalled, told apart", a: hosts[lab.Firewalled][0], b: hosts[lab.Firewalled][1], skew: 400 * time.Millisecond, want: transport.KindTCP},
 	}

@@ -20,11 +20,11 @@ const (
 	// peer are leftovers of the race. Later ones mean that it lost the link.
 	settleFor = 10 * time.Second
 
-	// minGrace, and one and a half round trips, but no more than maxGrace, is how long
-	// TCP may come in behind QUIC and still be chosen: it costs a quarter of the CPU for
-	// the same bytes, and gets more of a path that loses packets.
+	// minGrace, and one and a half times what the handshake of QUIC took, but no more
+	// than maxGrace, is how long TCP may come in behind QUIC and still be chosen: it costs
+	// a quarter of the CPU for the same bytes, and gets more of a path that loses packets.
 	minGrace = 30 * time.Millisecond
-	maxGrace = 400 * time.Millisecond
+	maxGrace = 600 * time.Millisecond
 
 	// stagger is the pause between dials to addresses of the same sort, so that
 	// one that answers at once spares the others.

@@ -102,7 +102,9 @@ func (e *Endpoint) dropIdle(peer wire.Key) {
 // gives TCP, which needs a round trip more, the time to come in.
 func (e *Endpoint) pick(p *pair, c *Conn) bool {
 	if c.kind != KindTCP {
-		grace := time.NewTimer(min(minGrace+c.RTT()*3/2, maxGrace))
+		// A handshake takes a round trip. What quic-go has measured by now is often
+		// nothing, for which it tells 100 ms.
+		grace := time.NewTimer(min(minGrace+time.Since(c.began)*3/2, maxGrace))
 		defer grace.Stop()
 		select {
 		case <-grace.C:
