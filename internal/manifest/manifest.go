@@ -155,9 +155,12 @@ func (m *Manifest) Append(b []byte) []byte {
 	return b
 }
 
+// Encoded is the size of the unsigned encoding, in bytes.
+func (m *Manifest) Encoded() int { return headerSize + len(m.Pieces)*HashSize }
+
 // ID returns the Object ID.
 func (m *Manifest) ID() ObjectID {
-	return sha256.Sum256(m.Append(make([]byte, 0, headerSize+len(m.Pieces)*HashSize)))
+	return sha256.Sum256(m.Append(make([]byte, 0, m.Encoded())))
 }
 
 // Parse reads an unsigned manifest at the start of b and returns it with the

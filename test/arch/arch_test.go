@@ -30,11 +30,11 @@ var layers = [][]string{
 	{"internal/cli/"},
 	{"", "internal/node/", "internal/sim/", "internal/agentapi/"},
 	{"internal/edge/", "internal/control/", "internal/agent/", "internal/publish/"},
-	{"internal/fetch/", "internal/swarm/", "internal/session/", "internal/store/", "internal/ledger/", "internal/media/", "internal/geo/"},
+	{"internal/fetch/", "internal/swarm/", "internal/session/", "internal/store/", "internal/ledger/", "internal/media/", "internal/stream/", "internal/geo/"},
 	{"internal/transport/", "internal/portmap/", "internal/upload/", "internal/governor/"},
 	{"internal/nat/"},
 	{"internal/config/", "internal/hoststate/", "internal/filehash/", "internal/keyfile/", "scenarios/"},
-	{"internal/wire/", "internal/manifest/", "internal/chunkmap/", "internal/grant/", "internal/twinhash/"},
+	{"internal/wire/", "internal/manifest/", "internal/chunkmap/", "internal/track/", "internal/grant/", "internal/twinhash/"},
 }
 
 // sameLayer lists the imports between neighbours that are meant, each with why.
@@ -42,6 +42,7 @@ var sameLayer = map[[2]string]string{
 	{"internal/wire/", "internal/manifest/"}:     "messages carry object IDs",
 	{"internal/chunkmap/", "internal/manifest/"}: "a map names an object",
 	{"internal/manifest/", "internal/twinhash/"}: "a manifest has two hashes of each byte",
+	{"internal/track/", "internal/manifest/"}:    "segments of a track have manifests",
 	{"internal/grant/", "internal/manifest/"}:    "a grant names an object",
 	{"internal/grant/", "internal/wire/"}:        "a grant names a key and a policy",
 	{"test/", "bench/"}:                          "tests run the benchmarks' scenarios",
