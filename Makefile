@@ -73,7 +73,7 @@ cross: ## the binary for every platform
 	  echo "$$o"; GOOS=$${p%/*} GOARCH=$${p#*/} $(BUILD) -o "$$o" ./cmd/tandem; done
 
 vectors: ## write testdata/vectors anew
-	$(GO) test ./internal/manifest ./internal/chunkmap ./internal/grant ./internal/wire -run Vectors -args -update
+	$(GO) test ./internal/manifest ./internal/chunkmap ./internal/track ./internal/grant ./internal/wire -run Vectors -args -update
 
 deps: ## install the programs that tests drive (Debian, as root); elsewhere those tests are skipped
 	@.ci/deps

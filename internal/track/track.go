@@ -136,9 +136,10 @@ func ParseHeader(b []byte, trusted []ed25519.PublicKey) (*Header, error) {
 	if [4]byte(body[:4]) != headerMagic || body[4] != version || [3]byte(body[5:8]) != [3]byte{} {
 		return nil, fmt.Errorf("%w: not the header of one of version %d", ErrMalformed, version)
 	}
-	h := &Header{Stream: StreamID(body[8:40]), Began: time.UnixMilli(int64(binary.BigEndian.Uint64(body[40:]))), Name: string(body[50:])}
-	if int(binary.BigEndian.Uint16(body[48:])) != len(h.Name) || !validName(h.Name) {
-		return nil, fmt.Errorf("%w: name %.80q", ErrMalformed, h.Name)
+	began := binary.BigEndian.Uint64(body[40:])
+	h := &Header{Stream: StreamID(body[8:40]), Began: time.UnixMilli(int64(began)), Name: string(body[50:])}
+	if int(binary.BigEndian.Uint16(body[48:])) != len(h.Name) || !ValidName(h.Name) || began > maxMillis {
+		return nil, fmt.Errorf("%w: begun at %d, name %.80q", ErrMalformed, began, h.Name)
 	}
 	return h, nil
 }
@@ -156,9 +157,9 @@ type Segment struct {
 // Validate reports whether the fields agree with the limits.
 func (s *Segment) Validate() error {
 	switch {
-	case !validName(s.Name):
+	case !ValidName(s.Name):
 		return fmt.Errorf("%w: segment %.80q is not named by a path", ErrMalformed, s.Name)
-	case s.Duration < 0 || s.Duration.Milliseconds() > 1<<32-1 || s.Start < 0:
+	case s.Duration < 0 || s.Duration.Milliseconds() > 1<<32-1 || s.Start < 0 || s.Start.Milliseconds() > maxMillis:
 		return fmt.Errorf("%w: segment %.80q begins at %v and lasts %v", ErrMalformed, s.Name, s.Start, s.Duration)
 	case s.Manifest == nil || s.Manifest.Size == 0 || s.Manifest.Size > MaxSegmentSize:
 		return fmt.Errorf("%w: segment %.80q without bytes, or with more than %d", ErrMalformed, s.Name, int64(MaxSegmentSize))
@@ -166,9 +167,9 @@ func (s *Segment) Validate() error {
 	return s.Manifest.Validate()
 }
 
-// validName reports whether name is a path with what may follow it: printable
+// ValidName reports whether name is a path with what may follow it: printable
 // ASCII as in a request line.
-func validName(name string) bool {
+func ValidName(name string) bool {
 	if len(name) == 0 || len(name) > MaxName || name[0] != '/' {
 		return false
 	}
@@ -222,7 +223,7 @@ func parseSegment(b []byte) (Segment, int, error) {
 	return s, segmentSize + n + size, s.Validate()
 }
 
-// maxMillis is the latest start, 280 years: what a [time.Duration] holds.
+// maxMillis is the latest time and start, 280 years: what a [time.Duration] holds.
 const maxMillis = 1 << 43
 
 func sign(b []byte, key ed25519.PrivateKey, context string) []byte {
