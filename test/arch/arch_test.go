@@ -30,11 +30,11 @@ var layers = [][]string{
 	{"internal/cli/"},
 	{"", "internal/node/", "internal/sim/", "internal/agentapi/"},
 	{"internal/edge/", "internal/control/", "internal/agent/", "internal/publish/"},
-	{"internal/fetch/", "internal/swarm/", "internal/session/", "internal/store/", "internal/ledger/", "internal/media/", "internal/stream/", "internal/geo/"},
+	{"internal/fetch/", "internal/swarm/", "internal/session/", "internal/store/", "internal/ledger/", "internal/stream/", "internal/geo/"},
 	{"internal/transport/", "internal/portmap/", "internal/upload/", "internal/governor/"},
 	{"internal/nat/"},
 	{"internal/config/", "internal/hoststate/", "internal/filehash/", "internal/keyfile/", "scenarios/"},
-	{"internal/wire/", "internal/manifest/", "internal/chunkmap/", "internal/track/", "internal/grant/", "internal/twinhash/"},
+	{"internal/wire/", "internal/manifest/", "internal/chunkmap/", "internal/track/", "internal/grant/", "internal/twinhash/", "internal/media/", "internal/media/hls/", "internal/media/dash/"},
 }
 
 // sameLayer lists the imports between neighbours that are meant, each with why.
