@@ -68,6 +68,7 @@ type TLS struct {
 // Policy is what a publisher decides about its objects.
 type Policy struct {
 	P2P            string   `yaml:"p2p" name:"p2p" help:"Who may share with whom: on, same-country, lan or off." enum:"on,same-country,lan,off" default:"on" placeholder:"POLICY"`
+	Streams        string   `yaml:"streams" help:"Follow HLS and DASH playlists, so that players share what they play: on or off." enum:"on,off" default:"on" placeholder:"on|off"`
 	Mirrors        []string `yaml:"mirrors" help:"Base URLs of servers with the same content." placeholder:"URL"`
 	MaxRequests    int      `yaml:"max-requests" help:"Most responses with objects at once; beyond it clients are told to come back, and begin with each other. 0 is no limit." default:"0" placeholder:"N"`
 	URLKeys        []string `yaml:"url-keys" name:"url-keys" help:"JWKS files whose keys sign URLs (RFC 9246); with them unsigned URLs are refused." type:"existingfile" placeholder:"FILE"`

@@ -102,7 +102,7 @@ func (e *Edge) serveAdmitted(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if shared {
-		e.addLinks(w.Header(), o)
+		e.addLinks(w.Header(), e.objectLinks(o))
 	}
 	e.allowOrigin(w.Header())
 	w.Header().Set("Retry-After", strconv.Itoa(e.admission.retry()))

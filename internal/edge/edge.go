@@ -4,7 +4,7 @@
 //
 // An origin is a directory (package dir below this one) or another HTTP server
 // (package cache). What the edge adds to a plain server are a few header fields
-// and four resources under /.well-known/tandem; every other URL is the origin's.
+// and five resources under /.well-known/tandem; every other URL is the origin's.
 package edge
 
 import (
@@ -22,6 +22,7 @@ import (
 
 	"github.com/tandem-cdn/tandem/internal/edge/dir"
 	"github.com/tandem-cdn/tandem/internal/edge/signedurl"
+	"github.com/tandem-cdn/tandem/internal/edge/streams"
 	"github.com/tandem-cdn/tandem/internal/keyfile"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
@@ -67,6 +68,8 @@ type Config struct {
 	AllowOrigin string
 	// AdminToken is the bearer token for purging. Empty: nobody may.
 	AdminToken string
+	// NoStreams leaves the playlists of HLS and DASH alone.
+	NoStreams bool
 	// Transport makes the requests to a URL origin; nil is the cache's default.
 	Transport http.RoundTripper
 	// Logger receives what happens; nil discards it.
@@ -86,7 +89,8 @@ type Edge struct {
 	public    *url.URL                    // from PublicURL, nil when not given
 	signer    *signer
 	wellKnown []byte
-	admission *admission // nil without a bound
+	admission *admission       // nil without a bound
+	streams   *streams.Streams // nil where playlists are not followed
 }
 
 // New opens the origin and loads or makes the key.
@@ -112,10 +116,17 @@ func New(cfg Config) (*Edge, error) {
 	if e.wellKnown, err = e.document(); err != nil {
 		return nil, err
 	}
+	open := e.openDir
 	if isURL(cfg.Origin) {
-		return e, e.openCache()
+		open = e.openCache
 	}
-	return e, e.openDir()
+	if err := open(); err != nil {
+		return nil, err
+	}
+	if err := e.followStreams(); err != nil {
+		return nil, errors.Join(err, e.closer.Close())
+	}
+	return e, nil
 }
 
 func isURL(origin string) bool {
@@ -187,7 +198,11 @@ func (e *Edge) Run(ctx context.Context) error {
 
 // Close ends the work under way. No request may come after it.
 func (e *Edge) Close() error {
-	if err := e.closer.Close(); err != nil {
+	var err error
+	if e.streams != nil {
+		err = e.streams.Close()
+	}
+	if err = errors.Join(err, e.closer.Close()); err != nil {
 		return fmt.Errorf("edge: close: %w", err)
 	}
 	return nil

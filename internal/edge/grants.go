@@ -54,8 +54,7 @@ func (e *Edge) grant(req wire.GrantRequest) (*wire.GrantResponse, int, error) {
 	if err != nil {
 		return nil, status, err
 	}
-	o, ok := e.source.lookup(key)
-	if !ok || o.manifest == nil || e.signer.sign(o.manifest).Object != id {
+	if !e.serves(key, id) {
 		return nil, http.StatusNotFound, errors.New("this edge does not serve this object at this URL now: get its manifest again")
 	}
 	now := e.cfg.Now()
@@ -66,6 +65,17 @@ func (e *Edge) grant(req wire.GrantRequest) (*wire.GrantResponse, int, error) {
 		return nil, http.StatusInternalServerError, errors.New("the grant cannot be signed")
 	}
 	return &wire.GrantResponse{Grant: token, Expires: expires.Unix()}, 0, nil
+}
+
+// serves says whether a key names the object, or a playlist of the stream.
+func (e *Edge) serves(key string, id manifest.ObjectID) bool {
+	if e.streams != nil {
+		if s, ok := e.streams.Stream(key); ok && s == id {
+			return true
+		}
+	}
+	o, ok := e.source.lookup(key)
+	return ok && o.manifest != nil && e.signer.sign(o.manifest).Object == id
 }
 
 // keyIn is the key of the object at an absolute URL, whose signature it checks

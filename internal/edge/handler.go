@@ -40,6 +40,8 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request) {
 		e.serveVersion(w, r, manifestPrefix, e.source.wait, e.sendManifest)
 	case strings.HasPrefix(path, chunksPrefix):
 		e.serveVersion(w, r, chunksPrefix, e.source.chunks, e.sendChunks)
+	case strings.HasPrefix(path, trackPrefix):
+		e.serveTrack(w, r)
 	case strings.HasPrefix(path, wire.WellKnownPath+"/"):
 		http.NotFound(w, r)
 	default:
@@ -96,9 +98,11 @@ func (e *Edge) decorate(h http.Header, o object) {
 	if m := o.manifest; m != nil {
 		h.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(m.Digest[:])+":")
 	}
+	own := e.trackLinks(h, o)
 	if o.size >= MinShared && !o.private {
-		e.addLinks(h, o)
+		own = append(e.objectLinks(o), own...)
 	}
+	e.addLinks(h, own)
 	e.allowOrigin(h)
 }
 

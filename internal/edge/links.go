@@ -8,22 +8,35 @@ import (
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
-// addLinks adds the Link fields (RFC 8288) of a shared object: to its manifest,
-// and to its copies on mirrors (RFC 6249). A link to the manifest of an edge
-// behind this one goes: clients trust the keys of the host they talk to.
-func (e *Edge) addLinks(h http.Header, o object) {
+// objectLinks are the links (RFC 8288) of a shared object: to its manifest, and to
+// its copies on mirrors (RFC 6249).
+func (e *Edge) objectLinks(o object) []string {
+	links := []string{fmt.Sprintf("<%s>; rel=%q; type=%q",
+		linkTo(manifestPrefix+e.signer.name(o)+o.key), "describedby", wire.ManifestType)}
+	for _, m := range e.cfg.Mirrors {
+		links = append(links, fmt.Sprintf("<%s>; rel=%q", linkTo(strings.TrimSuffix(m, "/")+o.key), "duplicate"))
+	}
+	return links
+}
+
+// addLinks adds this edge's own links. Those to manifests and tracks of an edge
+// behind this one go: clients trust the keys of the host they talk to.
+func (e *Edge) addLinks(h http.Header, own []string) {
+	fields := h.Values("Link")
+	if len(fields) == 0 && len(own) == 0 {
+		return
+	}
 	var kept []string
-	for _, field := range h.Values("Link") {
+	for _, field := range fields {
 		for _, l := range splitLinks(field) {
-			if !strings.Contains(l, wire.ManifestType) {
+			if !strings.Contains(l, wire.ManifestType) && !strings.Contains(l, wire.TrackType) {
 				kept = append(kept, l)
 			}
 		}
 	}
-	kept = append(kept, fmt.Sprintf("<%s>; rel=%q; type=%q",
-		linkTo(manifestPrefix+e.signer.name(o)+o.key), "describedby", wire.ManifestType))
-	for _, m := range e.cfg.Mirrors {
-		kept = append(kept, fmt.Sprintf("<%s>; rel=%q", linkTo(strings.TrimSuffix(m, "/")+o.key), "duplicate"))
+	if kept = append(kept, own...); len(kept) == 0 {
+		h.Del("Link")
+		return
 	}
 	h["Link"] = kept
 }

@@ -24,6 +24,9 @@ type source interface {
 	// wait returns the present version with its manifest, once that is made. Its
 	// errors wrap errNoManifest or errMoving where that is the cause.
 	wait(ctx context.Context, key string) (object, error)
+	// read returns the present version with its bytes, of which there may be most.
+	// Its errors are those of wait.
+	read(ctx context.Context, key string, most int64) (object, []byte, error)
 	// chunks is wait for the chunk map.
 	chunks(ctx context.Context, key string) (object, error)
 	// purge forgets what is stored of a key, or of all keys that begin with what
@@ -31,7 +34,7 @@ type source interface {
 	purge(pattern string) (int, error)
 }
 
-// Errors of source.wait.
+// Errors of source.wait and source.read.
 var (
 	errNoManifest = errors.New("there is no manifest")
 	errMoving     = errors.New("the object is being changed")
@@ -92,6 +95,15 @@ func (d dirSource) chunks(ctx context.Context, key string) (object, error) {
 	o := ofDir(v)
 	o.chunks = chunks
 	return o, cause(err)
+}
+
+func (d dirSource) read(_ context.Context, key string, most int64) (object, []byte, error) {
+	path, err := decoded(key)
+	if err != nil {
+		return object{}, nil, err
+	}
+	v, b, err := d.Read(path, most)
+	return ofDir(v), b, cause(err)
 }
 
 // cause gives an error of a directory the cause that source promises.

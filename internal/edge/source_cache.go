@@ -72,11 +72,20 @@ func (c cacheSource) chunks(ctx context.Context, key string) (object, error) {
 	return o, err
 }
 
+func (c cacheSource) read(ctx context.Context, key string, most int64) (object, []byte, error) {
+	v, b, err := c.Read(ctx, key, most)
+	o, err := described(v, key, err)
+	if err == nil && v.Header().Get("Content-Encoding") != "" {
+		err = fmt.Errorf("%s is encoded: %w", key, errNoManifest)
+	}
+	return o, b, err
+}
+
 // described is a version that somebody has waited for, or why there is none.
 func described(v *cache.Version, key string, err error) (object, error) {
 	var status *cache.StatusError
 	switch {
-	case errors.As(err, &status), errors.Is(err, cache.ErrNotCacheable), errors.Is(err, cache.ErrNoSpace):
+	case errors.As(err, &status), errors.Is(err, cache.ErrNotCacheable), errors.Is(err, cache.ErrNoSpace), errors.Is(err, cache.ErrTooLarge):
 		return object{}, fmt.Errorf("%w: %w", errNoManifest, err)
 	case errors.Is(err, cache.ErrChanged):
 		return object{}, fmt.Errorf("%w: %w", errMoving, err)

@@ -48,6 +48,15 @@ func ParsePage(b []byte, trusted []ed25519.PublicKey) (*Page, error) {
 	if err != nil {
 		return nil, fmt.Errorf("track page: %w", err)
 	}
+	return DecodePage(body)
+}
+
+// DecodePage reads an unsigned page that fills b exactly and believes it, as
+// [DecodeHeader] does.
+func DecodePage(body []byte) (*Page, error) {
+	if len(body) < pageSize {
+		return nil, fmt.Errorf("%w: page of %d bytes", ErrMalformed, len(body))
+	}
 	n := int(binary.BigEndian.Uint16(body[6:]))
 	if [4]byte(body[:4]) != pageMagic || body[4] != version || body[5]&^flagEnded != 0 || n > MaxSegments {
 		return nil, fmt.Errorf("%w: not a page of version %d with at most %d segments", ErrMalformed, version, MaxSegments)

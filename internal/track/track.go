@@ -133,6 +133,15 @@ func ParseHeader(b []byte, trusted []ed25519.PublicKey) (*Header, error) {
 	if err != nil {
 		return nil, fmt.Errorf("track header: %w", err)
 	}
+	return DecodeHeader(body)
+}
+
+// DecodeHeader reads an unsigned header that fills b exactly and believes it: it is
+// for who keeps headers of its own making.
+func DecodeHeader(body []byte) (*Header, error) {
+	if len(body) < headerSize {
+		return nil, fmt.Errorf("%w: header of %d bytes", ErrMalformed, len(body))
+	}
 	if [4]byte(body[:4]) != headerMagic || body[4] != version || [3]byte(body[5:8]) != [3]byte{} {
 		return nil, fmt.Errorf("%w: not the header of one of version %d", ErrMalformed, version)
 	}

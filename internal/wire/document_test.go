@@ -37,7 +37,7 @@ func TestDocument(t *testing.T) {
 		want = append(want, fmt.Sprintf("| %s | %s", name, thousands(n)))
 	}
 	want = append(
-		want, ALPN, ManifestType, WellKnownPath,
+		want, ALPN, ManifestType, ChunksType, TrackType, TrackPagesType, WellKnownPath,
 		quoted(loginContext), quoted(receiptContext),
 		fmt.Sprintf("within %d seconds", int(HelloWithin.Seconds())),
 		fmt.Sprintf("nothing for %d seconds sends PING", int(PingAfter.Seconds())),

@@ -15,6 +15,10 @@ const (
 	ManifestType = "application/vnd.tandem.manifest"
 	// ChunksType is the media type of a signed chunk map.
 	ChunksType = "application/vnd.tandem.chunks"
+	// TrackType is the media type of the signed header of a track.
+	TrackType = "application/vnd.tandem.track"
+	// TrackPagesType is that of signed pages, each with its length as a u32 before it.
+	TrackPagesType = "application/vnd.tandem.track-pages"
 )
 
 // WellKnown is the document at [WellKnownPath].

@@ -1,0 +1,480 @@
+package streams
+
+import (
+	"strings"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/media"
+	"github.com/tandem-cdn/tandem/internal/track"
+)
+
+const (
+	// ahead is how far behind a segment that somebody asked for, in the media's
+	// time, segments are taken before anybody asks for them.
+	ahead = 120 * time.Second
+	// window is how near the end of a live playlist a segment has to be, at least,
+	// to be taken unasked; six target durations, if that is more. Players begin
+	// three from the end.
+	window = 30 * time.Second
+	// lately is how long a live playlist is followed after somebody asked for it,
+	// or for a segment of it; ten target durations, if that is more.
+	lately = 30 * time.Second
+	// minPace is the least time between two loads of a playlist.
+	minPace = 250 * time.Millisecond
+	// maxPause bounds the time between two loads of which the first failed.
+	maxPause = 30 * time.Second
+	// maxFlights is how many segments of a rendition are taken at a time.
+	maxFlights = 3
+	// maxTries is how often a segment that cannot be had is asked for; then only
+	// somebody who asks for it has it tried again, after a while.
+	maxTries = 5
+	triedFor = 30 * time.Second
+	// maxEnds is how many tracks of a rendition may end in endsIn before it is
+	// left alone for as long: a playlist that contradicts itself all the time is
+	// made for each viewer, perhaps.
+	maxEnds = 3
+	endsIn  = 10 * time.Minute
+	// maxRenditions bounds those of a playlist.
+	maxRenditions = 64
+)
+
+// listing is what one load of a playlist says.
+type listing struct {
+	change     media.Change  // from the load before
+	live       bool          // it will change by itself
+	target     time.Duration // target duration, or what corresponds to it
+	pace       time.Duration // least time until the next load
+	single     bool          // the playlist has one rendition, so that who asks for it asks for that
+	base       string        // scheme and host that names are on
+	first      time.Duration // where the first segment lies, if nothing else tells
+	renditions []media.Rendition
+}
+
+// item is a resource of a rendition: a segment, a part of one, an initialization.
+type item struct {
+	name            string
+	start, duration time.Duration
+	init            bool
+	discontinuity   bool
+	need            *item // its initialization
+
+	wanted, urgent bool
+	flying         bool
+	done           bool              // it is in the track
+	doubted        bool              // it is, and its bytes may have changed
+	object         manifest.ObjectID // that it is there
+	etag           string            // that it had
+	tries          int
+	again          time.Time // not before
+}
+
+// rendition is what is known of a rendition and its track.
+type rendition struct {
+	id      string
+	epoch   int // counts its tracks
+	items   []*item
+	named   map[string]*item
+	shift   time.Duration // from the time of the playlist to that of the track
+	placed  bool          // shift is known
+	asked   time.Time
+	flights int
+	ends    []time.Time
+}
+
+// follow decides what is done about a playlist: when it is loaded, which of its
+// segments are taken, and when a track ends. It does nothing itself, and time is
+// an argument.
+type follow struct {
+	renditions []*rendition
+	by         map[string]*rendition // by ID
+	live       bool
+	single     bool
+	target     time.Duration
+	pace       time.Duration
+
+	loading  bool
+	loaded   time.Time // the last time; zero for never
+	failures int       // to load, in a row
+	tag      string    // entity tag of what was loaded
+	changed  bool      // somebody was served another
+	asked    time.Time
+}
+
+func newFollow() *follow { return &follow{by: map[string]*rendition{}} }
+
+// want is a resource to take.
+type want struct {
+	rendition string
+	epoch     int
+	name      string
+}
+
+// step is what is to be done now.
+type step struct {
+	load bool
+	take []want
+	wake time.Time // when to ask again if nothing happens before; zero: never
+}
+
+// next returns what to do. What it returns is taken to be under way.
+func (f *follow) next(now time.Time) step {
+	var s step
+	if at, ok := f.due(now); ok {
+		if at.After(now) {
+			s.wake = at
+		} else {
+			s.load, f.loading = true, true
+		}
+	}
+	for _, r := range f.renditions {
+		if r.shunned(now) {
+			continue
+		}
+		r.next(now, &s)
+	}
+	return s
+}
+
+// due is when the playlist is to be loaded next, if it is.
+func (f *follow) due(now time.Time) (time.Time, bool) {
+	switch {
+	case f.loading:
+		return time.Time{}, false
+	case f.failures > 0 && f.active(now):
+		return f.loaded.Add(min(f.pace<<min(f.failures, 10), maxPause)), true
+	case f.changed: // the edge has it already
+		return f.loaded.Add(minPace), true
+	case f.loaded.IsZero() || f.live && f.active(now):
+		return f.loaded.Add(f.pace), true
+	}
+	return time.Time{}, false
+}
+
+// lately is how long the playlist is followed after somebody asked.
+func (f *follow) lately() time.Duration { return max(lately, 10*f.target) }
+
+func (f *follow) active(now time.Time) bool { return now.Sub(f.asked) < f.lately() }
+
+// shunned says whether too many tracks of the rendition have ended lately.
+func (r *rendition) shunned(now time.Time) bool {
+	n := len(r.ends)
+	return n >= maxEnds && now.Sub(r.ends[n-maxEnds]) < endsIn
+}
+
+// next adds what is to be taken: the urgent first, the others in order.
+func (r *rendition) next(now time.Time, s *step) {
+	for _, urgent := range []bool{true, false} {
+		for _, it := range r.items {
+			if r.flights >= maxFlights {
+				return
+			}
+			if it.flying || it.urgent != urgent || !it.doubted && (it.done || !it.wanted) {
+				continue
+			}
+			if it.again.After(now) {
+				if s.wake.IsZero() || it.again.Before(s.wake) {
+					s.wake = it.again
+				}
+				continue
+			}
+			if it.need != nil && !it.need.done && !it.need.flying && it.need.tries < maxTries {
+				r.fly(it.need, s)
+			}
+			r.fly(it, s)
+		}
+	}
+}
+
+func (r *rendition) fly(it *item, s *step) {
+	it.flying = true
+	r.flights++
+	s.take = append(s.take, want{r.id, r.epoch, it.name})
+}
+
+// ask notes that somebody asked for the playlist. tag is the entity tag of what
+// was answered, empty if it does not tell.
+func (f *follow) ask(now time.Time, tag string) {
+	f.asked = now
+	if tag != "" && !f.loaded.IsZero() && tag != f.tag {
+		f.changed = true
+	}
+	if f.single {
+		for _, r := range f.renditions {
+			f.begin(now, r)
+		}
+	}
+}
+
+// begin has a rendition followed from where players begin.
+func (f *follow) begin(now time.Time, r *rendition) {
+	if r.asked = now; !f.live && len(r.items) > 0 {
+		r.wantFrom(0)
+	}
+	f.wantLive(now, r)
+}
+
+// askFor notes that somebody asked for a segment, and was given the version with
+// that entity tag.
+func (f *follow) askFor(now time.Time, name, tag string) {
+	for _, r := range f.renditions {
+		it := r.named[name]
+		if it == nil {
+			continue
+		}
+		f.asked, r.asked = now, now
+		if it.done && tag != it.etag {
+			it.doubted = true
+		}
+		if !it.done {
+			it.urgent = true
+			if it.tries >= maxTries && now.Sub(it.again) > triedFor {
+				it.tries = 0
+			}
+		}
+		for i := range r.items {
+			if r.items[i] == it {
+				r.wantFrom(i)
+				break
+			}
+		}
+		f.wantLive(now, r)
+	}
+}
+
+// keep notes that somebody waits for what comes to a rendition's track.
+func (f *follow) keep(now time.Time, id string) {
+	f.asked = now
+	if r := f.by[id]; r != nil {
+		r.asked = now
+		f.wantLive(now, r)
+	}
+}
+
+// wantFrom wants an item and those behind it.
+func (r *rendition) wantFrom(i int) {
+	end := r.items[i].start + ahead
+	for _, it := range r.items[i:] {
+		if it.start > end {
+			return
+		}
+		it.want()
+	}
+}
+
+func (it *item) want() {
+	it.wanted = it.tries < maxTries
+	if it.need != nil {
+		it.need.wanted = true
+	}
+}
+
+// wantLive wants what lies at the end of a live playlist.
+func (f *follow) wantLive(now time.Time, r *rendition) {
+	n := len(r.items)
+	if !f.live || n == 0 || now.Sub(r.asked) >= f.lately() {
+		return
+	}
+	last := r.items[n-1]
+	begin := last.start + last.duration - max(window, 6*f.target)
+	for i := n - 1; i >= 0 && r.items[i].start >= begin; i-- {
+		r.items[i].want()
+	}
+}
+
+// failed notes that the playlist could not be loaded, or not be read.
+func (f *follow) failed(now time.Time) {
+	f.loading, f.changed = false, false
+	f.loaded = now
+	f.failures++
+	f.pace = max(f.pace, minPace)
+}
+
+// took notes what a load says, and returns the renditions whose tracks end.
+func (f *follow) took(now time.Time, tag string, l *listing) (ended []*rendition) {
+	f.loading, f.changed, f.failures = false, false, 0
+	f.loaded, f.tag = now, tag
+	f.live, f.single, f.target, f.pace = l.live, l.single, l.target, max(l.pace, minPace)
+	if l.change == media.Stale {
+		return nil
+	}
+	old := f.by
+	f.by, f.renditions = map[string]*rendition{}, nil
+	for i := range l.renditions {
+		if len(f.renditions) == maxRenditions {
+			break
+		}
+		m := &l.renditions[i]
+		r := old[m.ID]
+		if r == nil {
+			r = &rendition{id: m.ID, named: map[string]*item{}}
+		}
+		delete(old, m.ID)
+		if l.change == media.Restarted || l.change == media.Contradicts {
+			ended = append(ended, r)
+			r.end(now)
+			r.named, r.placed = map[string]*item{}, false
+		}
+		r.list(m, l)
+		f.by[r.id], f.renditions = r, append(f.renditions, r)
+		if f.single && f.active(now) {
+			f.begin(now, r)
+		}
+		f.wantLive(now, r)
+	}
+	for _, r := range old { // those that are not listed any more
+		ended = append(ended, r)
+	}
+	return ended
+}
+
+// end begins another track, for which nothing has been taken.
+func (r *rendition) end(now time.Time) {
+	r.epoch++
+	r.flights = 0
+	r.ends = append(r.ends, now)
+	if len(r.ends) > maxEnds {
+		r.ends = r.ends[1:]
+	}
+	for _, it := range r.items {
+		it.flying, it.done, it.doubted, it.again = false, false, false, time.Time{}
+	}
+}
+
+// list puts the items of a listing in the place of those of the one before.
+func (r *rendition) list(m *media.Rendition, l *listing) {
+	r.place(m, l)
+	known := r.named
+	r.items, r.named = nil, make(map[string]*item, len(m.Segments))
+	var before *media.Segment
+	for i := range m.Segments {
+		s := &m.Segments[i]
+		if s.Gap || s.Ad {
+			before = s
+			continue
+		}
+		var init *item
+		if s.Init != nil {
+			init = r.add(known, s.Init, l.base, item{init: true, start: s.Start})
+		}
+		start := s.Start
+		for _, p := range s.Parts {
+			if !p.Gap {
+				r.add(known, &p.Resource, l.base, item{start: start, duration: p.Duration, need: init})
+			}
+			start += p.Duration
+		}
+		r.add(known, &s.Resource, l.base, item{
+			start: s.Start, duration: s.Duration, need: init,
+			discontinuity: before != nil && before.Discontinuity != s.Discontinuity,
+		})
+		before = s
+	}
+}
+
+// place finds out where the playlist's time lies in that of the track, which goes
+// on when the beginning of a live playlist moves on.
+func (r *rendition) place(m *media.Rendition, l *listing) {
+	for i := range m.Segments {
+		if it := r.named[nameOf(&m.Segments[i].Resource, l.base)]; it != nil {
+			r.shift, r.placed = it.start-m.Segments[i].Start, true
+			return
+		}
+	}
+	if n := len(r.items); r.placed && n > 0 { // what came between is not known
+		r.shift = r.items[n-1].start + r.items[n-1].duration + l.target
+		return
+	}
+	if !r.placed {
+		r.shift, r.placed = l.first, true
+	}
+}
+
+// add lists a resource, the item it was before where it was listed before. What
+// has no name, because it lies on another host or is a part of a file, is left out.
+func (r *rendition) add(known map[string]*item, res *media.Resource, base string, as item) *item {
+	as.name = nameOf(res, base)
+	if as.name == "" {
+		return nil
+	}
+	if it := r.named[as.name]; it != nil { // listed twice
+		return it
+	}
+	it := known[as.name]
+	if it == nil {
+		it = &as
+		it.start += r.shift
+	} else {
+		it.need = as.need
+	}
+	r.named[it.name] = it
+	r.items = append(r.items, it)
+	return it
+}
+
+// nameOf is the path and query of a resource on the host of base, and empty where
+// it has no name in a track.
+func nameOf(res *media.Resource, base string) string {
+	name, ok := strings.CutPrefix(res.URL, base)
+	if !ok || res.Range != (media.Range{}) || !track.ValidName(name) {
+		return ""
+	}
+	return name
+}
+
+// verdict is what comes of a resource that was taken.
+type verdict int
+
+const (
+	nothing verdict = iota
+	publish         // it is a segment of the track
+	ends            // its bytes contradict the track
+)
+
+// got notes what became of a resource that was to be taken. What is published is
+// to be given to [follow.published].
+func (f *follow) got(now time.Time, w want, o Object, err error) (*rendition, *item, verdict) {
+	r := f.by[w.rendition]
+	if r == nil || r.epoch != w.epoch {
+		return nil, nil, nothing
+	}
+	r.flights--
+	it := r.named[w.name]
+	if it == nil { // not listed any more
+		return r, nil, nothing
+	}
+	it.flying = false
+	if err != nil {
+		it.tries++
+		it.again = now.Add(time.Second << min(it.tries-1, 5))
+		if it.tries >= maxTries {
+			it.wanted, it.urgent, it.doubted = false, false, false
+		}
+		return r, it, nothing
+	}
+	it.tries, it.again, it.urgent, it.etag = 0, time.Time{}, false, o.ETag
+	if !it.done {
+		return r, it, publish
+	}
+	it.doubted = false
+	if o.Manifest.ID() != it.object {
+		return r, it, ends
+	}
+	return r, it, nothing
+}
+
+// published notes that an item is in the track.
+func (it *item) published(id manifest.ObjectID) { it.done, it.object = true, id }
+
+// over says whether nothing can come to the rendition's track any more.
+func (f *follow) over(r *rendition) bool {
+	if f.live || len(r.items) == 0 {
+		return false
+	}
+	for _, it := range r.items {
+		if !it.done && it.tries < maxTries {
+			return false
+		}
+	}
+	return true
+}

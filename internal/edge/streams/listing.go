@@ -1,0 +1,150 @@
+package streams
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/media"
+	"github.com/tandem-cdn/tandem/internal/media/hls"
+)
+
+// kind is the format of a playlist.
+type kind int
+
+const (
+	none kind = iota
+	isHLS
+	isDASH
+)
+
+// kindOf tells playlists from other objects by the media type of the answer, or
+// where that says nothing by the name. Only reading it will tell whether it is one.
+func kindOf(key, mediaType string) kind {
+	t, _, _ := strings.Cut(mediaType, ";")
+	switch strings.ToLower(strings.TrimSpace(t)) {
+	case "application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl", "audio/x-mpegurl":
+		return isHLS
+	case "application/dash+xml":
+		return isDASH
+	}
+	p, _, _ := strings.Cut(key, "?")
+	switch strings.ToLower(path.Ext(p)) {
+	case ".m3u8":
+		return isHLS
+	case ".mpd":
+		return isDASH
+	}
+	return none
+}
+
+// canonical is the key of a playlist without what low-latency players put into
+// the query to say which state of it they want (RFC 8216bis §6.2.5), and whether
+// that changed it.
+func canonical(key string) (string, bool) {
+	p, query, ok := strings.Cut(key, "?")
+	if !ok || !strings.Contains(query, "_HLS_") {
+		return key, false
+	}
+	fields := strings.Split(query, "&")
+	kept := slices.DeleteFunc(fields, func(f string) bool {
+		name, _, _ := strings.Cut(f, "=")
+		return name == "_HLS_msn" || name == "_HLS_part" || name == "_HLS_skip"
+	})
+	if len(kept) == 0 {
+		return p, true
+	}
+	return p + "?" + strings.Join(kept, "&"), true
+}
+
+// reader reads the loads of one playlist, each of which is held against the one
+// before.
+type reader struct {
+	key  string
+	base *url.URL // the playlist's URL
+	host string   // scheme and host of that
+	kind kind
+	hls  *hls.Media // as it was loaded last
+}
+
+func newReader(key string, k kind, public *url.URL) (*reader, error) {
+	u, err := public.Parse(key)
+	if err != nil {
+		return nil, fmt.Errorf("playlist %.200q: %w", key, err)
+	}
+	return &reader{key: key, base: u, host: public.Scheme + "://" + public.Host, kind: k}, nil
+}
+
+// read reads a load. A multivariant playlist has no listing but children, the keys
+// of its media playlists.
+func (r *reader) read(b []byte, now time.Time) (l *listing, children []string, err error) {
+	if r.kind == isDASH {
+		return r.readDASH(b, now)
+	}
+	p, err := hls.Parse(b, hls.Context{Base: r.base, Previous: r.hls})
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.Multivariant != nil {
+		return nil, r.children(p.Multivariant), nil
+	}
+	m := p.Media
+	change := media.Continues
+	if r.hls != nil {
+		change, _ = hls.Compare(r.hls, m) // the error says more of the same
+	}
+	if change != media.Stale {
+		r.hls = m
+	}
+	return listHLS(m, change, r.host), nil, nil
+}
+
+func listHLS(m *hls.Media, change media.Change, host string) *listing {
+	l := &listing{
+		change: change, live: !m.EndList, target: m.TargetDuration, pace: m.TargetDuration / 2, single: true, base: host,
+		renditions: []media.Rendition{{Segments: m.Segments}},
+	}
+	if m.PartTarget > 0 && l.live {
+		l.pace = m.PartTarget
+	}
+	if m.Partial != nil {
+		l.renditions[0].Segments = append(slices.Clip(m.Segments), *m.Partial)
+	}
+	// So renditions of one stream begin at about the same time.
+	if s := m.TargetDuration.Seconds() * float64(m.MediaSequence); s < maxFirst.Seconds() {
+		l.first = time.Duration(m.MediaSequence) * m.TargetDuration
+	}
+	return l
+}
+
+// maxFirst bounds the time at which a track begins: numbers may be anything.
+const maxFirst = 100 * 365 * 24 * time.Hour
+
+// children are the keys of the media playlists on this host.
+func (r *reader) children(m *hls.Multivariant) []string {
+	var urls []string
+	for i := range m.Variants {
+		urls = append(urls, m.Variants[i].URL)
+	}
+	for i := range m.Renditions {
+		urls = append(urls, m.Renditions[i].URL)
+	}
+	var keys []string
+	for _, u := range urls {
+		key := nameOf(&media.Resource{URL: u}, r.host)
+		if key != "" && len(keys) < maxChildren && !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// maxChildren bounds the media playlists of a stream.
+const maxChildren = 256
+
+func (r *reader) readDASH([]byte, time.Time) (*listing, []string, error) {
+	return nil, nil, fmt.Errorf("playlist %.200q: DASH", r.key)
+}

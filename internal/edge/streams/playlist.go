@@ -1,0 +1,561 @@
+package streams
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/url"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/media"
+	"github.com/tandem-cdn/tandem/internal/stream"
+	"github.com/tandem-cdn/tandem/internal/track"
+)
+
+const (
+	loadTime = 30 * time.Second // for a playlist
+	takeTime = 2 * time.Minute  // for a segment
+	// maxAsked bounds what the goroutine of a playlist may have to catch up with.
+	maxAsked = 4096
+	// settle is how long a playlist that is new waits for others to tell whether it
+	// is one of theirs.
+	settle = time.Second
+)
+
+// playlist is one that is followed. Its goroutine owns what is in the first block.
+type playlist struct {
+	s       *Streams
+	key     string
+	ctx     context.Context
+	cancel  context.CancelFunc
+	reader  *reader
+	follow  *follow
+	tracks  map[string]*published // by rendition
+	before  []<-chan struct{}     // those that are read first
+	results chan func(now time.Time)
+
+	// Guarded by s.mu.
+	names    map[string]bool // what it lists
+	children []string        // keys of its media playlists
+
+	ready  chan struct{}              // closed when it was read once, or could not be
+	wakeup chan struct{}              // of one place
+	linked atomic.Pointer[[]track.ID] // tracks
+	last   atomic.Pointer[time.Time]  // when it was asked for
+	mu     sync.Mutex
+	inbox  inbox
+}
+
+// inbox is what others have told since the goroutine looked.
+type inbox struct {
+	self   bool
+	tag    string
+	keys   map[string]string // of segments, with their entity tags
+	waited map[string]bool   // names of tracks
+}
+
+func newPlaylist(s *Streams, key string, r *reader) *playlist {
+	ctx, cancel := context.WithCancel(s.ctx)
+	p := &playlist{
+		s: s, key: key, ctx: ctx, cancel: cancel, reader: r, follow: newFollow(), tracks: map[string]*published{},
+		results: make(chan func(time.Time)), ready: make(chan struct{}), wakeup: make(chan struct{}, 1),
+	}
+	now := time.Now()
+	p.last.Store(&now)
+	return p
+}
+
+// asked notes that the playlist, or with a key what it lists, was served.
+func (p *playlist) asked(key, etag string) {
+	p.tell(func(in *inbox) {
+		if key == "" {
+			in.self, in.tag = true, etag
+			return
+		}
+		if in.keys == nil {
+			in.keys = map[string]string{}
+		}
+		if len(in.keys) < maxAsked {
+			in.keys[key] = etag
+		}
+	})
+}
+
+// waited notes that somebody waits for more of a track.
+func (p *playlist) waited(name string) {
+	p.tell(func(in *inbox) {
+		if in.waited == nil {
+			in.waited = map[string]bool{}
+		}
+		in.waited[name] = true
+	})
+}
+
+func (p *playlist) tell(note func(*inbox)) {
+	now := time.Now()
+	p.last.Store(&now)
+	p.mu.Lock()
+	note(&p.inbox)
+	p.mu.Unlock()
+	select {
+	case p.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+func (p *playlist) lastAsked() time.Time { return *p.last.Load() }
+
+func (p *playlist) isReady() bool {
+	select {
+	case <-p.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// links are the tracks of the playlist.
+func (p *playlist) links() []track.ID {
+	if l := p.linked.Load(); l != nil {
+		return *l
+	}
+	return nil
+}
+
+// run owns the playlist until it is left.
+func (p *playlist) run() {
+	defer p.cancel()
+	var work sync.WaitGroup
+	defer work.Wait()
+	for p.ctx.Err() == nil {
+		p.hear(time.Now())
+		now := time.Now()
+		step := p.follow.next(now)
+		if step.load {
+			work.Go(p.load)
+		}
+		for _, w := range step.take {
+			work.Go(func() { p.take(w) })
+		}
+		var timer <-chan time.Time
+		if !step.wake.IsZero() {
+			timer = time.After(step.wake.Sub(now))
+		}
+		select {
+		case <-p.wakeup:
+		case <-timer:
+		case done := <-p.results:
+			done(time.Now())
+		case <-p.ctx.Done():
+		}
+	}
+}
+
+// hear passes on what others have told.
+func (p *playlist) hear(now time.Time) {
+	p.mu.Lock()
+	in := p.inbox
+	p.inbox = inbox{}
+	p.mu.Unlock()
+	if in.self {
+		p.follow.ask(now, in.tag)
+	}
+	for key, tag := range in.keys {
+		p.follow.askFor(now, key, tag)
+	}
+	for name := range in.waited {
+		for id, t := range p.tracks {
+			if t.Header.Name == name {
+				p.follow.keep(now, id)
+			}
+		}
+	}
+}
+
+// report has the owner do what follows from work that is done.
+func (p *playlist) report(done func(now time.Time)) {
+	select {
+	case p.results <- done:
+	case <-p.ctx.Done():
+	}
+}
+
+// load loads the playlist.
+func (p *playlist) load() {
+	ctx, cancel := context.WithTimeout(p.ctx, loadTime)
+	defer cancel()
+	err := p.s.loads.Wait(ctx)
+	var b []byte
+	var tag string
+	if err == nil {
+		b, tag, err = p.s.cfg.Load(ctx, p.key, media.MaxPlaylist)
+	}
+	p.report(func(now time.Time) { p.loaded(now, b, tag, err) })
+}
+
+// loaded reads what was loaded.
+func (p *playlist) loaded(now time.Time, b []byte, tag string, err error) {
+	var l *listing
+	var children []string
+	if err == nil {
+		l, children, err = p.reader.read(b, now)
+	}
+	if err != nil {
+		p.s.cfg.Logger.Info("playlist is not followed", "url", p.key, "error", err)
+		p.follow.failed(now)
+		p.settled()
+		return
+	}
+	if l == nil {
+		p.follow.took(now, tag, &listing{})
+		p.s.adopt(p, children)
+		p.settled()
+		return
+	}
+	first := !p.isReady()
+	p.settled()
+	if first {
+		p.awaitOthers()
+	}
+	ended := p.follow.took(now, tag, l)
+	for _, r := range ended {
+		p.end(r.id, "the playlist says otherwise")
+	}
+	p.begin()
+	p.s.list(p)
+}
+
+func (p *playlist) settled() {
+	if !p.isReady() {
+		close(p.ready)
+	}
+}
+
+// awaitOthers gives multivariant playlists that were asked for before this one the
+// time to say that it is theirs.
+func (p *playlist) awaitOthers() {
+	timer := time.NewTimer(settle)
+	defer timer.Stop()
+	for _, ready := range p.before {
+		select {
+		case <-ready:
+		case <-timer.C:
+			return
+		case <-p.ctx.Done():
+			return
+		}
+	}
+	p.before = nil
+}
+
+// begin sees to it that every rendition has a track.
+func (p *playlist) begin() {
+	now := time.Now()
+	for _, r := range p.follow.renditions {
+		if p.tracks[r.id] != nil || r.shunned(now) {
+			continue
+		}
+		name := p.key
+		if r.id != "" {
+			name += "#" + url.PathEscape(r.id)
+		}
+		t := p.s.track(p, name)
+		if t == nil {
+			continue
+		}
+		p.tracks[r.id] = t
+		r.resume(t)
+	}
+	p.link()
+}
+
+// link publishes which tracks there are.
+func (p *playlist) link() {
+	var ids []track.ID
+	for _, r := range p.follow.renditions {
+		if t := p.tracks[r.id]; t != nil {
+			ids = append(ids, t.ID)
+		}
+	}
+	p.linked.Store(&ids)
+}
+
+// resume takes over what a kept track has: what is listed and known is done. The
+// last of it is looked at again, for the origin may have begun anew meanwhile.
+func (r *rendition) resume(t *published) {
+	var last *item
+	shifted := false
+	for _, it := range r.items {
+		s, _, ok := t.Find(it.name)
+		if !ok || it.done {
+			continue
+		}
+		if !shifted && !it.init {
+			move := s.Start - it.start
+			for _, o := range r.items {
+				o.start += move
+			}
+			r.shift += move
+			shifted = true
+		}
+		it.published(s.Manifest.ID())
+		last = it
+	}
+	if last != nil {
+		last.doubted = true
+	}
+}
+
+// take gets a resource.
+func (p *playlist) take(w want) {
+	var o Object
+	var err error
+	select {
+	case p.s.taking <- struct{}{}:
+		ctx, cancel := context.WithTimeout(p.ctx, takeTime)
+		o, err = p.s.cfg.Take(ctx, w.name)
+		cancel()
+		<-p.s.taking
+	case <-p.ctx.Done():
+		return
+	}
+	p.report(func(now time.Time) { p.took(now, w, o, err) })
+}
+
+// took publishes a resource that was taken.
+func (p *playlist) took(now time.Time, w want, o Object, err error) {
+	var s *track.Segment
+	if err == nil {
+		s = &track.Segment{Name: w.name, Manifest: o.Manifest}
+		err = s.Validate()
+	}
+	r, it, v := p.follow.got(now, w, o, err)
+	if err != nil && it != nil {
+		p.s.cfg.Logger.Info("segment is not in the track", "url", w.name, "tries", it.tries, "error", err)
+	}
+	switch v {
+	case ends:
+		r.end(now)
+		p.end(r.id, "segment "+w.name+" has other bytes than before")
+		p.begin()
+	case publish:
+		s.Start, s.Duration, s.Init, s.Discontinuity = max(it.start, 0), it.duration, it.init, it.discontinuity
+		p.publish(now, r, it, s)
+	case nothing:
+	}
+	if r != nil && p.follow.over(r) {
+		p.finish(r)
+	}
+}
+
+// publish appends a segment to the track of its rendition, or to a new one where
+// that is full.
+func (p *playlist) publish(now time.Time, r *rendition, it *item, s *track.Segment) {
+	if s.Validate() != nil { // it would begin after the end of time
+		it.tries = maxTries
+		return
+	}
+	for range 2 {
+		t := p.tracks[r.id]
+		if t == nil {
+			return
+		}
+		err := p.s.add(p, t, s)
+		if err == nil {
+			it.published(s.Manifest.ID())
+			p.s.cfg.Logger.Debug("segment published", "url", s.Name, "track", t.ID, "bytes", s.Manifest.Size)
+			return
+		}
+		p.end(r.id, err.Error())
+		if !errors.Is(err, errFull) {
+			r.end(now)
+		}
+		p.begin()
+	}
+}
+
+// finish says that nothing follows.
+func (p *playlist) finish(r *rendition) {
+	t := p.tracks[r.id]
+	if t == nil {
+		return
+	}
+	if _, ended := t.Next(); ended {
+		return
+	}
+	if err := t.add(nil, true); err != nil {
+		p.s.cfg.Logger.Warn("end of track is not kept", "url", p.key, "error", err)
+	}
+}
+
+// end ends the track of a rendition: what follows is in another.
+func (p *playlist) end(id, why string) {
+	t := p.tracks[id]
+	if t == nil {
+		return
+	}
+	delete(p.tracks, id)
+	p.link()
+	p.s.cfg.Logger.Info("track ends", "url", t.Header.Name, "track", t.ID, "cause", why)
+	if err := t.add(nil, true); err != nil {
+		p.s.cfg.Logger.Warn("end of track is not kept", "url", p.key, "error", err)
+	}
+	p.s.retire(t)
+}
+
+// adopt makes the media playlists of a multivariant playlist one stream.
+func (s *Streams) adopt(p *playlist, children []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.playlists[p.key] != p {
+		return
+	}
+	id, known := s.streams[p.key]
+	for _, c := range children {
+		if !known {
+			id, known = s.streams[c]
+		}
+	}
+	if !known {
+		id = newStream()
+	}
+	s.streams[p.key], p.children = id, children
+	for _, c := range children {
+		if _, ok := s.streams[c]; !ok {
+			s.streams[c] = id
+		}
+	}
+}
+
+func newStream() (id track.StreamID) {
+	rand.Read(id[:]) // never fails
+	return id
+}
+
+// track returns the track with a name: the one that is kept, if it may go on, or a
+// new one. Where there is no room it returns nil. The owner of the playlist alone
+// calls it.
+func (s *Streams) track(p *playlist, name string) *published {
+	id, t, ok := s.room(p, name)
+	if !ok || t != nil {
+		return t
+	}
+	h := track.Header{Stream: id, Began: time.Now().Truncate(time.Millisecond), Name: name}
+	var f *file
+	if s.cfg.Dir != "" {
+		var err error
+		if f, err = createFile(s.cfg.Dir, &h); err != nil {
+			s.cfg.Logger.Warn("track is not kept", "url", name, "error", err)
+		}
+	}
+	t = newPublished(stream.NewTrack(h), p.key, s.cfg.Key, f)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.playlists[p.key] != p { // it has been left
+		t.drop()
+		return nil
+	}
+	s.tracks[t.ID], s.current[name] = t, t
+	return t
+}
+
+// room returns the track with a name if there is one, else the stream for one, if
+// there is room.
+func (s *Streams) room(p *playlist, name string) (track.StreamID, *published, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.playlists[p.key] != p || !track.ValidName(name) {
+		return track.StreamID{}, nil, false
+	}
+	if t := s.current[name]; t != nil {
+		s.streams[p.key] = t.Header.Stream
+		return t.Header.Stream, t, true
+	}
+	if len(s.tracks) >= maxKept && !s.forgetLocked() {
+		return track.StreamID{}, nil, false
+	}
+	if _, ok := s.streams[p.key]; !ok {
+		s.streams[p.key] = newStream()
+	}
+	return s.streams[p.key], nil, true
+}
+
+// forgetLocked makes room by dropping a kept track that nobody follows.
+func (s *Streams) forgetLocked() bool {
+	for _, t := range s.tracks {
+		if s.playlists[t.playlist] == nil {
+			s.dropLocked(t)
+			return true
+		}
+	}
+	return false
+}
+
+// add appends to a track within the bound of all together.
+func (s *Streams) add(p *playlist, t *published, seg *track.Segment) error {
+	s.mu.Lock()
+	if s.total >= maxTotal && !s.forgetLocked() && !s.evictLocked(p) {
+		s.mu.Unlock()
+		return errFull
+	}
+	s.total++
+	s.mu.Unlock()
+	err := t.add(seg, false)
+	if err != nil {
+		s.mu.Lock()
+		s.total--
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// retire has a track that has ended forgotten when those who follow it know.
+func (s *Streams) retire(t *published) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current[t.Header.Name] == t {
+		delete(s.current, t.Header.Name)
+	}
+	if t.file != nil {
+		os.Remove(t.file.path) // it must not go on after a restart
+	}
+	time.AfterFunc(retired, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.ctx.Err() == nil {
+			s.dropLocked(t)
+		}
+	})
+}
+
+// list has the segments of a playlist found.
+func (s *Streams) list(p *playlist) {
+	names := map[string]bool{}
+	for _, r := range p.follow.renditions {
+		for _, it := range r.items {
+			names[it.name] = true
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.playlists[p.key] == p { // it may have been left
+		s.indexLocked(p, names)
+	}
+}
+
+// newestFirst sorts files by the time of their last change.
+func newestFirst(paths []string) []string {
+	at := map[string]time.Time{}
+	for _, path := range paths {
+		if fi, err := os.Stat(path); err == nil {
+			at[path] = fi.ModTime()
+		}
+	}
+	slices.SortStableFunc(paths, func(a, b string) int { return cmp.Compare(at[b].UnixNano(), at[a].UnixNano()) })
+	return paths
+}
