@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,6 +51,13 @@ func put(t testing.TB, dir, name string, b []byte) {
 // start runs an edge, background work and all, and returns its base URL.
 func start(t testing.TB, cfg Config) (*Edge, string) {
 	t.Helper()
+	e, base, _ := started(t, cfg)
+	return e, base
+}
+
+// started is start for those who end the edge before the test ends.
+func started(t testing.TB, cfg Config) (*Edge, string, func()) {
+	t.Helper()
 	if cfg.Data == "" {
 		cfg.Data = t.TempDir()
 	}
@@ -61,7 +69,7 @@ func start(t testing.TB, cfg Config) (*Edge, string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
-	t.Cleanup(func() {
+	end := sync.OnceFunc(func() {
 		s.Close()
 		cancel()
 		if err := <-done; err != nil {
@@ -71,7 +79,8 @@ func start(t testing.TB, cfg Config) (*Edge, string) {
 			t.Error(err)
 		}
 	})
-	return e, s.URL
+	t.Cleanup(end)
+	return e, s.URL, end
 }
 
 // answer is a response read to its end.

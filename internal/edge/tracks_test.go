@@ -124,18 +124,23 @@ func (v *viewer) check(origin string) (names []string) {
 	for i := range next.Segment {
 		s, at := v.track.Segment(i)
 		names = append(names, s.Name)
-		b := get(v.t, origin+s.Name).Body
-		if int64(len(b)) != s.Manifest.Size {
-			v.t.Fatalf("%s: %d bytes, the origin has %d", s.Name, s.Manifest.Size, len(b))
-		}
-		for p := range s.Manifest.NumPieces() {
-			from := s.Manifest.Offset(p)
-			if !v.track.Verify(at.Piece+p, b[from:from+s.Manifest.PieceLen(p)]) {
-				v.t.Fatalf("%s: piece %d is not the origin's", s.Name, p)
-			}
-		}
+		v.checkOne(origin, s, at)
 	}
 	return names
+}
+
+func (v *viewer) checkOne(origin string, s track.Segment, at stream.Place) {
+	v.t.Helper()
+	b := get(v.t, origin+s.Name).Body
+	if int64(len(b)) != s.Manifest.Size {
+		v.t.Fatalf("%s: %d bytes, the origin has %d", s.Name, s.Manifest.Size, len(b))
+	}
+	for p := range s.Manifest.NumPieces() {
+		from := s.Manifest.Offset(p)
+		if !v.track.Verify(at.Piece+p, b[from:from+s.Manifest.PieceLen(p)]) {
+			v.t.Fatalf("%s: piece %d is not the origin's", s.Name, p)
+		}
+	}
 }
 
 // segmentsIn are the media segments and initializations that a playlist names.

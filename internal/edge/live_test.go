@@ -1,0 +1,134 @@
+package edge
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/tandem-cdn/tandem/test/ffmpeg"
+	"github.com/tandem-cdn/tandem/test/nginx"
+)
+
+// late is how long after its appearance in the playlist a segment may come to the
+// track: the playlist is loaded every second.
+const late = time.Second + 200*time.Millisecond
+
+// watched notes when segments appear in a playlist.
+type watched struct {
+	path string
+	at   map[string]time.Time
+}
+
+func (w *watched) look() {
+	b, err := os.ReadFile(w.path)
+	if err != nil {
+		return
+	}
+	now := time.Now()
+	for _, name := range segmentsIn(b, "/") {
+		if _, ok := w.at[name]; !ok {
+			w.at[name] = now
+		}
+	}
+}
+
+// followFor follows the track for a while, and holds it against what appears from
+// now on.
+func (v *viewer) followFor(origin string, w *watched, d time.Duration) {
+	v.t.Helper()
+	w.look()
+	before := map[string]bool{}
+	for name := range w.at {
+		before[name] = true
+	}
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for tick := time.NewTicker(20 * time.Millisecond); ; {
+			w.look()
+			select {
+			case <-tick.C:
+			case <-stop:
+				tick.Stop()
+				return
+			}
+		}
+	}()
+	got := map[string]time.Time{}
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		from, _ := v.track.Next()
+		v.more(1)
+		for next, _ := v.track.Next(); from.Segment < next.Segment; from.Segment++ {
+			s, at := v.track.Segment(from.Segment)
+			got[s.Name] = time.Now()
+			v.checkOne(origin, s, at)
+		}
+	}
+	close(stop)
+	<-done
+	fresh := 0
+	for name, at := range w.at {
+		switch {
+		case before[name] || time.Since(at) < late:
+		case got[name].IsZero():
+			v.t.Errorf("%s appeared %v ago and is not in the track", name, time.Since(at))
+		case got[name].Sub(at) > late:
+			v.t.Errorf("%s came %v after its appearance", name, got[name].Sub(at))
+		default:
+			v.t.Logf("%s after %v", name, got[name].Sub(at).Round(time.Millisecond))
+			fresh++
+		}
+	}
+	if fresh == 0 {
+		v.t.Error("no segment appeared")
+	}
+}
+
+// A live stream of ffmpeg at nginx: every segment is in the track soon after it is
+// in the playlist; the track outlives a restart of the edge, and not one of the
+// origin, whose new segments have the names of old ones.
+func TestLiveHLS(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes 15 seconds of live stream")
+	}
+	dir, data := t.TempDir(), t.TempDir()
+	live := func() (stop func()) {
+		return ffmpeg.Live(t, dir, "-f", "hls", "-hls_time", "2", "-hls_list_size", "4",
+			"-hls_flags", "omit_endlist+delete_segments+temp_file", "-var_stream_map", "v:0 v:1", "%v.m3u8")
+	}
+	stop := live()
+	w := &watched{path: filepath.Join(dir, "0.m3u8"), at: map[string]time.Time{}}
+	until(t, "the first segment", func() bool { w.look(); return len(w.at) > 0 })
+	origin := nginx.Serve(t, dir)
+
+	e, base, end := started(t, Config{Origin: origin, Data: data})
+	path := tracksOf(t, base+"/0.m3u8", 1)[0]
+	v := view(t, e, base, path)
+	v.followFor(origin, w, 5*time.Second)
+	end()
+
+	e, base, _ = started(t, Config{Origin: origin, Data: data})
+	if again := trackPaths(get(t, base+"/0.m3u8")); len(again) != 1 || again[0] != path {
+		t.Fatalf("after a restart the track is %v, before it was %s", again, path)
+	}
+	v.url = base + path
+	v.followFor(origin, w, 4*time.Second)
+
+	stop()
+	live()
+	v.toEnd()
+	var next []string
+	until(t, "another track", func() bool {
+		next = trackPaths(get(t, base+"/0.m3u8"))
+		return len(next) == 1 && next[0] != path
+	})
+	other := view(t, e, base, next[0])
+	until(t, "segments of the new run", func() bool {
+		other.more(1)
+		n, _ := other.track.Next()
+		return n.Segment >= 2
+	})
+	other.check(origin)
+}
