@@ -1,11 +1,13 @@
 package streams
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/media"
+	"github.com/tandem-cdn/tandem/internal/media/hls"
 	"github.com/tandem-cdn/tandem/internal/track"
 )
 
@@ -47,6 +49,7 @@ type listing struct {
 	pace       time.Duration // least time until the next load
 	single     bool          // the playlist has one rendition, so that who asks for it asks for that
 	base       string        // scheme and host that names are on
+	keys       []hls.Key     // what they name is never taken
 	first      time.Duration // where the first segment lies, if nothing else tells
 	renditions []media.Rendition
 }
@@ -65,6 +68,7 @@ type item struct {
 	doubted        bool              // it is, and its bytes may have changed
 	object         manifest.ObjectID // that it is there
 	etag           string            // that it had
+	seen           string            // entity tag that was served while it was flying
 	tries          int
 	again          time.Time // not before
 }
@@ -74,6 +78,7 @@ type rendition struct {
 	id      string
 	epoch   int // counts its tracks
 	items   []*item
+	low     int // the items before this one are done
 	named   map[string]*item
 	shift   time.Duration // from the time of the playlist to that of the track
 	placed  bool          // shift is known
@@ -164,8 +169,11 @@ func (r *rendition) shunned(now time.Time) bool {
 
 // next adds what is to be taken: the urgent first, the others in order.
 func (r *rendition) next(now time.Time, s *step) {
+	for r.low < len(r.items) && r.items[r.low].done && !r.items[r.low].doubted {
+		r.low++
+	}
 	for _, urgent := range []bool{true, false} {
-		for _, it := range r.items {
+		for _, it := range r.items[r.low:] {
 			if r.flights >= maxFlights {
 				return
 			}
@@ -223,8 +231,11 @@ func (f *follow) askFor(now time.Time, name, tag string) {
 			continue
 		}
 		f.asked, r.asked = now, now
-		if it.done && tag != it.etag {
-			it.doubted = true
+		switch {
+		case it.flying:
+			it.seen = tag
+		case it.done && tag != it.etag:
+			it.doubted, r.low = true, 0
 		}
 		if !it.done {
 			it.urgent = true
@@ -331,7 +342,7 @@ func (f *follow) took(now time.Time, tag string, l *listing) (ended []*rendition
 // end begins another track, for which nothing has been taken.
 func (r *rendition) end(now time.Time) {
 	r.epoch++
-	r.flights = 0
+	r.flights, r.low = 0, 0
 	r.ends = append(r.ends, now)
 	if len(r.ends) > maxEnds {
 		r.ends = r.ends[1:]
@@ -345,7 +356,7 @@ func (r *rendition) end(now time.Time) {
 func (r *rendition) list(m *media.Rendition, l *listing) {
 	r.place(m, l)
 	known := r.named
-	r.items, r.named = nil, make(map[string]*item, len(m.Segments))
+	r.items, r.low, r.named = nil, 0, make(map[string]*item, len(m.Segments))
 	var before *media.Segment
 	for i := range m.Segments {
 		s := &m.Segments[i]
@@ -355,16 +366,16 @@ func (r *rendition) list(m *media.Rendition, l *listing) {
 		}
 		var init *item
 		if s.Init != nil {
-			init = r.add(known, s.Init, l.base, item{init: true, start: s.Start})
+			init = r.add(known, s.Init, l, item{init: true, start: s.Start})
 		}
 		start := s.Start
 		for _, p := range s.Parts {
 			if !p.Gap {
-				r.add(known, &p.Resource, l.base, item{start: start, duration: p.Duration, need: init})
+				r.add(known, &p.Resource, l, item{start: start, duration: p.Duration, need: init})
 			}
 			start += p.Duration
 		}
-		r.add(known, &s.Resource, l.base, item{
+		r.add(known, &s.Resource, l, item{
 			start: s.Start, duration: s.Duration, need: init,
 			discontinuity: before != nil && before.Discontinuity != s.Discontinuity,
 		})
@@ -392,9 +403,9 @@ func (r *rendition) place(m *media.Rendition, l *listing) {
 
 // add lists a resource, the item it was before where it was listed before. What
 // has no name, because it lies on another host or is a part of a file, is left out.
-func (r *rendition) add(known map[string]*item, res *media.Resource, base string, as item) *item {
-	as.name = nameOf(res, base)
-	if as.name == "" {
+func (r *rendition) add(known map[string]*item, res *media.Resource, l *listing, as item) *item {
+	as.name = nameOf(res, l.base)
+	if as.name == "" || l.isKey(res) {
 		return nil
 	}
 	if it := r.named[as.name]; it != nil { // listed twice
@@ -410,6 +421,12 @@ func (r *rendition) add(known map[string]*item, res *media.Resource, base string
 	r.named[it.name] = it
 	r.items = append(r.items, it)
 	return it
+}
+
+// isKey says whether a resource is one of the playlist's keys: no playlist names one
+// as a segment by mistake.
+func (l *listing) isKey(res *media.Resource) bool {
+	return slices.ContainsFunc(l.keys, func(k hls.Key) bool { return k.URI == res.URL })
 }
 
 // nameOf is the path and query of a resource on the host of base, and empty where
@@ -453,10 +470,12 @@ func (f *follow) got(now time.Time, w want, o Object, err error) (*rendition, *i
 		return r, it, nothing
 	}
 	it.tries, it.again, it.urgent, it.etag = 0, time.Time{}, false, o.ETag
+	if it.doubted, it.seen = it.seen != "" && it.seen != o.ETag, ""; it.doubted {
+		r.low = 0
+	}
 	if !it.done {
 		return r, it, publish
 	}
-	it.doubted = false
 	if o.Manifest.ID() != it.object {
 		return r, it, ends
 	}
@@ -471,7 +490,7 @@ func (f *follow) over(r *rendition) bool {
 	if f.live || len(r.items) == 0 {
 		return false
 	}
-	for _, it := range r.items {
+	for _, it := range r.items[r.low:] {
 		if !it.done && it.tries < maxTries {
 			return false
 		}

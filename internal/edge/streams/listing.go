@@ -104,7 +104,7 @@ func (r *reader) read(b []byte, now time.Time) (l *listing, children []string, e
 
 func listHLS(m *hls.Media, change media.Change, host string) *listing {
 	l := &listing{
-		change: change, live: !m.EndList, target: m.TargetDuration, pace: m.TargetDuration / 2, single: true, base: host,
+		change: change, live: !m.EndList, target: m.TargetDuration, pace: m.TargetDuration / 2, single: true, base: host, keys: m.Keys,
 		renditions: []media.Rendition{{Segments: m.Segments}},
 	}
 	if m.PartTarget > 0 && l.live {

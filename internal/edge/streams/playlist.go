@@ -307,7 +307,7 @@ func (r *rendition) resume(t *published) {
 		last = it
 	}
 	if last != nil {
-		last.doubted = true
+		last.doubted, r.low = true, 0
 	}
 }
 
