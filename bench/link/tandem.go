@@ -89,7 +89,7 @@ func (c *client) join(o *object, src swarm.Source, h swarm.Handler) (*swarm.Swar
 		return nil, err
 	}
 	return c.node.Join(swarm.Membership{
-		Object: id, Manifest: o.m, Source: src, Grant: func() string { return token },
+		Object: id, Pieces: o.m, Source: src, Grant: func() string { return token },
 		Trusted: []ed25519.PublicKey{publisher.Public().(ed25519.PublicKey)}, Uploads: true, Handler: h,
 	})
 }
@@ -197,6 +197,7 @@ func (r *receiver) PeerOpen(p *swarm.Peer) {
 
 // PeerHave and what follows implement [swarm.Handler].
 func (r *receiver) PeerHave(p *swarm.Peer, pieces []int)  { r.d.PeerHave(p, pieces) }
+func (r *receiver) PeerLost(*swarm.Peer, []int)           {}
 func (r *receiver) PeerBytes(p *swarm.Peer, piece, n int) { r.d.PeerBytes(p, piece, n) }
 func (r *receiver) PeerLate(_ *swarm.Peer, n int)         { r.d.PeerLate(n) }
 func (r *receiver) PeerPiece(p *swarm.Peer, piece int, begin int64, data []byte) {

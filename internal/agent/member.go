@@ -74,7 +74,7 @@ func (m *member) join() error {
 		m.control = m.d.e.control(m.b.doc.Control[0], m.b.p2p)
 	}
 	m.swarm, err = m.b.p2p.node.Join(swarm.Membership{
-		Object: m.object(), Manifest: m.b.signed.Manifest, Source: shared{m},
+		Object: m.object(), Pieces: m.b.signed.Manifest, Source: shared{m},
 		Grant: func() string { return *m.grant.Load() }, Trusted: m.b.doc.Keys.Public(),
 		Uploads: m.d.e.cfg.Upload, Part: m.fetch.Part, Handler: handler{m},
 	})
@@ -235,6 +235,7 @@ type handler struct{ m *member }
 
 func (h handler) PeerOpen(p *swarm.Peer)               { h.m.fetch.PeerOpen(p, seedOf(p.Key())) }
 func (h handler) PeerHave(p *swarm.Peer, pieces []int) { h.m.fetch.PeerHave(p, pieces) }
+func (h handler) PeerLost(*swarm.Peer, []int)          {} // an object is held as a whole
 func (h handler) PeerBytes(p *swarm.Peer, piece, n int) {
 	h.m.served.Do(func() {
 		if met := h.m.met.Load(); met != nil {

@@ -73,6 +73,16 @@ func (f Bitfield) Count() int {
 // Full reports whether every piece is in the set.
 func (f Bitfield) Full() bool { return f.Count() == f.n }
 
+// Grow returns a set over n pieces, no fewer than f is over, with the pieces of f.
+// It may share memory with f, which must not be used any more.
+func (f Bitfield) Grow(n int) Bitfield {
+	if size := (n + 7) / 8; size > len(f.b) {
+		f.b = append(f.b, make([]byte, size-len(f.b))...)
+	}
+	f.n = max(f.n, n)
+	return f
+}
+
 // Clone returns an independent copy.
 func (f Bitfield) Clone() Bitfield {
 	return Bitfield{b: append([]byte(nil), f.b...), n: f.n}

@@ -45,6 +45,15 @@ type Connector interface {
 	Accept(ctx context.Context) (Conn, error)
 }
 
+// Pieces are what the members of a swarm speak of: those of an object, which a
+// [manifest.Manifest] describes, or those known of a track, whose number grows.
+// It must be safe for concurrent use.
+type Pieces interface {
+	NumPieces() int
+	PieceLen(i int) int64
+	Offset(i int) int64
+}
+
 // Source is where verified pieces are read from. It must be safe for concurrent
 // use.
 type Source interface {
@@ -62,6 +71,8 @@ type Handler interface {
 	PeerOpen(p *Peer)
 	// PeerHave: p has these pieces too.
 	PeerHave(p *Peer, pieces []int)
+	// PeerLost: p has these pieces no more. It happens in swarms of tracks alone.
+	PeerLost(p *Peer, pieces []int)
 	// PeerBytes: n bytes of a requested piece have arrived.
 	PeerBytes(p *Peer, piece, n int)
 	// PeerLate: n bytes of a request have arrived that was cancelled.

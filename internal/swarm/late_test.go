@@ -20,6 +20,7 @@ type asker struct {
 
 func (a *asker) PeerHave(p *Peer, pieces []int) { p.Request(pieces[0], wire.UrgencyNormal) }
 
+func (a *asker) PeerLost(*Peer, []int) {}
 func (a *asker) PeerBytes(p *Peer, _, _ int) {
 	if a.bytes != nil {
 		a.bytes(p)
@@ -118,7 +119,7 @@ func TestDataAfterTheRequest(t *testing.T) {
 func TestLateDataIsBounded(t *testing.T) {
 	b := newBed(t, 1<<20, 0)
 	l := &link{asked: newAsked()}
-	p := &Peer{swarm: &Swarm{m: Membership{Manifest: b.object}}}
+	p := &Peer{swarm: &Swarm{m: Membership{Pieces: b.object}}}
 	for range 3 {
 		l.lastID++
 		l.requests[l.lastID] = &request{id: l.lastID, peer: p, size: 1 << 16}

@@ -41,6 +41,7 @@ func (d *diary) PeerHave(p *Peer, pieces []int) {
 	p.Request(pieces[0], wire.UrgencyNormal)
 	d.slow("have")
 }
+func (d *diary) PeerLost(*Peer, []int)                      {}
 func (d *diary) PeerBytes(*Peer, int, int)                  {}
 func (d *diary) PeerLate(*Peer, int)                        {}
 func (d *diary) PeerPiece(*Peer, int, int64, []byte)        { d.slow("piece") }

@@ -266,7 +266,7 @@ func (l *link) admit(m *mine, o *wire.Open) {
 	s := m.swarm
 	c, err := grant.Parse(string(o.Grant), time.Now())
 	if err == nil {
-		err = c.Check(s.m.Object, l.key, s.m.Trusted)
+		err = c.Check(s.m.scope(), l.key, s.m.Trusted)
 	}
 	if err != nil {
 		l.node.log.Info("peer refused", "peer", l.key.Short(), "object", s.m.Object.String()[:16], "error", err)
@@ -284,8 +284,9 @@ func (l *link) admit(m *mine, o *wire.Open) {
 	}
 	p := &Peer{
 		link: l, swarm: s, mine: m.channel, theirs: o.Channel, uploads: o.Uploads,
-		expires: c.Expires, have: manifest.NewBitfield(s.m.Manifest.NumPieces()),
+		expires: c.Expires, known: s.m.Pieces.NumPieces(),
 	}
+	p.have = manifest.NewBitfield(p.known)
 	p.active.Store(time.Now().UnixNano())
 	p.uplink.Store(o.Uplink)
 	m.peer = p

@@ -46,7 +46,8 @@ type Config struct {
 	Uplink float64
 	// Down holds back object data that is received; nil is nobody.
 	Down Limiter
-	// Uploaded, if set, is told of object data sent to peers, in bytes.
+	// Uploaded, if set, is told of object data sent to peers, in bytes; of a track it
+	// is counted for the stream.
 	Uploaded func(object manifest.ObjectID, n int)
 	Logger   *slog.Logger
 }
@@ -78,9 +79,9 @@ type Node struct {
 	swarms  map[manifest.ObjectID]*Swarm
 	dialing map[wire.Key]bool
 	banned  map[wire.Key]string
-	// credit counts verified bytes by object and uploader for the life of the
-	// session key, since receipts state them in all.
-	credit map[manifest.ObjectID]map[wire.Key]uint64
+	// credit counts verified bytes by object or stream, and uploader, for the life of
+	// the session key, since receipts state them in all.
+	credit map[manifest.ObjectID]*credit
 	closed bool
 }
 
@@ -91,7 +92,7 @@ func NewNode(ctx context.Context, cfg Config) *Node {
 		uploads: newUploads(cfg.Pacer, cfg.Uplink),
 		links:   map[wire.Key]*link{}, swarms: map[manifest.ObjectID]*Swarm{},
 		dialing: map[wire.Key]bool{}, banned: map[wire.Key]string{},
-		credit: map[manifest.ObjectID]map[wire.Key]uint64{},
+		credit: map[manifest.ObjectID]*credit{},
 	}
 	n.group, n.ctx = errgroup.WithContext(ctx)
 	n.Measure()

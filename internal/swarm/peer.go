@@ -21,6 +21,7 @@ type Peer struct {
 	active  atomic.Int64      // Unix nanoseconds of the last piece data, either way
 	have    manifest.Bitfield // under link.mu
 	held    int               // pieces of have, under link.mu
+	known   int               // pieces that there were when its handler was last told, under link.mu
 	haves   []uint32          // announcements not yet written, under link.mu
 }
 

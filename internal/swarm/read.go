@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/upload"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
@@ -215,9 +214,14 @@ func (l *link) onBitfield(f *wire.Bitfield) error {
 	if p == nil {
 		return nil
 	}
-	b, err := manifest.ParseBitfield(f.Bits, p.swarm.m.Manifest.NumPieces())
+	b, err := p.swarm.announced(f.Bits)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errProtocol, err)
+		return err
+	}
+	if p.swarm.m.Grows {
+		if lost := l.takenBack(p, b); len(lost) > 0 {
+			p.swarm.m.Handler.PeerLost(p, lost)
+		}
 	}
 	l.has(p, piecesOf(b))
 	return nil
@@ -230,29 +234,13 @@ func (l *link) onHave(f *wire.Have) error {
 	}
 	pieces := make([]int, 0, len(f.Pieces))
 	for _, i := range f.Pieces {
-		if int64(i) >= int64(p.swarm.m.Manifest.NumPieces()) {
-			return fmt.Errorf("%w: piece %d of %d", errProtocol, i, p.swarm.m.Manifest.NumPieces())
+		if n := p.swarm.m.Pieces.NumPieces(); int64(i) >= int64(n) && !p.swarm.m.Grows {
+			return fmt.Errorf("%w: piece %d of %d", errProtocol, i, n)
 		}
 		pieces = append(pieces, int(i))
 	}
 	l.has(p, pieces)
 	return nil
-}
-
-func (l *link) has(p *Peer, pieces []int) {
-	l.mu.Lock()
-	fresh := pieces[:0]
-	for _, i := range pieces {
-		if p.have.Set(i) {
-			fresh = append(fresh, i)
-		}
-	}
-	p.held += len(fresh)
-	l.mu.Unlock()
-	p.swarm.count(fresh, 1)
-	if len(fresh) > 0 {
-		p.swarm.m.Handler.PeerHave(p, fresh)
-	}
 }
 
 func (l *link) onReject(f *wire.Reject) {
@@ -283,8 +271,8 @@ func (l *link) onRequest(f *wire.Request) error {
 	switch {
 	case p == nil || !p.swarm.m.Uploads || l.node.Paused() || time.Now().After(p.expires.Add(grantGrace)):
 		l.send(&wire.Reject{ID: f.ID, Reason: wire.RejectDenied, Retry: 5000})
-	case int(f.Piece) >= p.swarm.m.Manifest.NumPieces() ||
-		int64(f.Begin)+int64(f.Length) > p.swarm.m.Manifest.PieceLen(int(f.Piece)):
+	case int(f.Piece) >= p.swarm.m.Pieces.NumPieces() ||
+		int64(f.Begin)+int64(f.Length) > p.swarm.m.Pieces.PieceLen(int(f.Piece)):
 		return fmt.Errorf("%w: bytes %d+%d of piece %d", errProtocol, f.Begin, f.Length, f.Piece)
 	case !p.swarm.m.Source.Has(int(f.Piece)):
 		l.send(&wire.Reject{ID: f.ID, Reason: wire.RejectMissing})

@@ -177,7 +177,7 @@ func (a *asked) rejected(id uint32, busy time.Duration) *request {
 // part is which bytes of a piece to ask for.
 func (s *Swarm) part(piece int) (begin, n int64) {
 	if s.m.Part == nil {
-		return 0, s.m.Manifest.PieceLen(piece)
+		return 0, s.m.Pieces.PieceLen(piece)
 	}
 	return s.m.Part(piece)
 }

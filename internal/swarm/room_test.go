@@ -184,6 +184,7 @@ func (f *fickle) PeerHave(p *Peer, pieces []int) {
 	}
 }
 
+func (f *fickle) PeerLost(*Peer, []int) {}
 func (f *fickle) PeerBytes(p *Peer, piece, n int) {
 	f.got += n
 	p.Cancel(piece)

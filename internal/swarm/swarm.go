@@ -13,9 +13,15 @@ import (
 
 // Membership is what a node needs to take part in the swarm of one object.
 type Membership struct {
-	Object   manifest.ObjectID
-	Manifest *manifest.Manifest
-	Source   Source
+	Object manifest.ObjectID
+	Pieces Pieces
+	// Grows says that further pieces come to be known: peers may name them before this
+	// side knows them, and take back what they have announced. See [Swarm.Grown].
+	Grows  bool
+	Source Source
+	// Grants is what grants must be for, and receipts are about: the stream that a
+	// track is of. Zero is Object.
+	Grants manifest.ObjectID
 	// Grant returns the grant in force; it is shown to every peer.
 	Grant func() string
 	// Trusted are the keys whose grants are accepted from peers.
@@ -29,17 +35,25 @@ type Membership struct {
 	Handler Handler
 }
 
+// scope is what grants and receipts are for.
+func (m *Membership) scope() manifest.ObjectID {
+	if m.Grants == (manifest.ObjectID{}) {
+		return m.Object
+	}
+	return m.Grants
+}
+
 // Swarm is this node's part in the swarm of one object.
 type Swarm struct {
 	node     *Node
 	m        Membership
 	uploaded atomic.Int64
-	copies   []atomic.Int32 // peers that have a piece; none where nothing is served
+	copies   *copies // nil where nothing is served
+	credit   *credit
 
 	mu     sync.Mutex
 	peers  map[wire.Key]*Peer
 	wanted map[wire.Key]uint8 // candidates to open this swarm on when their link comes, and how near they are
-	credit map[wire.Key]uint64
 	left   bool
 	made   []wire.Key // candidates linked to since Outcomes was asked
 	failed []wire.Key // and such that could not be
@@ -52,7 +66,7 @@ func (n *Node) Join(m Membership) (*Swarm, error) {
 	}
 	s := &Swarm{node: n, m: m, peers: map[wire.Key]*Peer{}, wanted: map[wire.Key]uint8{}}
 	if m.Uploads {
-		s.copies = make([]atomic.Int32, m.Manifest.NumPieces())
+		s.copies = &copies{of: make([]int32, m.Pieces.NumPieces())}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -60,10 +74,11 @@ func (n *Node) Join(m Membership) (*Swarm, error) {
 		return nil, fmt.Errorf("join swarm %s: already a member", m.Object)
 	}
 	n.swarms[m.Object] = s
-	if n.credit[m.Object] == nil {
-		n.credit[m.Object] = map[wire.Key]uint64{}
+	s.credit = n.credit[m.scope()]
+	if s.credit == nil {
+		s.credit = &credit{bytes: map[wire.Key]uint64{}}
+		n.credit[m.scope()] = s.credit
 	}
-	s.credit = n.credit[m.Object]
 	for _, l := range n.links {
 		if l.offers(m.Object) {
 			n.group.Go(func() error { l.open(s); return nil })
@@ -227,17 +242,17 @@ func (s *Swarm) Uploaded() int64 { return s.uploaded.Load() }
 
 // Receipts returns a signed receipt for every peer that has sent verified bytes.
 func (s *Swarm) Receipts() []wire.PeerReceipt {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]wire.PeerReceipt, 0, len(s.credit))
-	for key, n := range s.credit {
+	s.credit.mu.Lock()
+	defer s.credit.mu.Unlock()
+	out := make([]wire.PeerReceipt, 0, len(s.credit.bytes))
+	for key, n := range s.credit.bytes {
 		out = append(out, wire.PeerReceipt{Uploader: key, Bytes: n, Signature: s.sign(key, n)})
 	}
 	return out
 }
 
 func (s *Swarm) sign(uploader wire.Key, n uint64) []byte {
-	return ed25519.Sign(s.node.cfg.Key, wire.ReceiptBytes(s.m.Object, uploader[:], s.node.self[:], n))
+	return ed25519.Sign(s.node.cfg.Key, wire.ReceiptBytes(s.m.scope(), uploader[:], s.node.self[:], n))
 }
 
 // receiptEvery is how many verified bytes from one peer make a receipt due.
@@ -245,11 +260,7 @@ const receiptEvery = 8 << 20
 
 // Credit counts n verified bytes had from p and sends p a receipt when due.
 func (s *Swarm) Credit(p *Peer, n int) {
-	s.mu.Lock()
-	before := s.credit[p.Key()]
-	after := before + uint64(n)
-	s.credit[p.Key()] = after
-	s.mu.Unlock()
+	before, after := s.credit.add(p.Key(), n)
 	s.node.uploads.had(p.link, n)
 	if before/receiptEvery != after/receiptEvery {
 		p.link.receipt(p, after, s.sign(p.Key(), after))
@@ -267,19 +278,6 @@ func (s *Swarm) attach(p *Peer) {
 	}
 }
 
-// count adds n to the copies known of pieces.
-func (s *Swarm) count(pieces []int, n int32) {
-	if s.copies == nil {
-		return
-	}
-	for _, i := range pieces {
-		s.copies[i].Add(n)
-	}
-}
-
-// rare reports whether a piece has but one copy known beside this node's.
-func (s *Swarm) rare(piece int) bool { return s.copies[piece].Load() <= 1 }
-
 func (s *Swarm) detach(p *Peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -293,6 +291,7 @@ type seed struct{}
 
 func (seed) PeerOpen(*Peer)                             {}
 func (seed) PeerHave(*Peer, []int)                      {}
+func (seed) PeerLost(*Peer, []int)                      {}
 func (seed) PeerBytes(*Peer, int, int)                  {}
 func (seed) PeerLate(*Peer, int)                        {}
 func (seed) PeerPiece(*Peer, int, int64, []byte)        {}

@@ -137,7 +137,7 @@ func (b *bed) join(m *member, h Handler) {
 	token := b.grant(m.key, b.publisher, time.Hour)
 	var err error
 	m.swarm, err = m.Join(Membership{
-		Object: b.object.ID(), Manifest: b.object, Source: m.store, Grant: func() string { return token },
+		Object: b.object.ID(), Pieces: b.object, Source: m.store, Grant: func() string { return token },
 		Trusted: []ed25519.PublicKey{b.publisher.Public().(ed25519.PublicKey)}, Uploads: true, Handler: h,
 	})
 	if err != nil {
@@ -172,6 +172,7 @@ func (g *greedy) PeerHave(p *Peer, pieces []int) {
 		}
 	}
 }
+func (g *greedy) PeerLost(*Peer, []int)     {}
 func (g *greedy) PeerBytes(*Peer, int, int) {}
 func (g *greedy) PeerLate(*Peer, int)       {}
 func (g *greedy) PeerPiece(p *Peer, i int, _ int64, data []byte) {
@@ -271,7 +272,7 @@ func TestPartsOfPieces(t *testing.T) {
 		g := parts{newGreedy(leech), b}
 		token := b.grant(leech.key, b.publisher, time.Hour)
 		leech.swarm, _ = leech.Join(Membership{
-			Object: b.object.ID(), Manifest: b.object, Source: leech.store, Grant: func() string { return token },
+			Object: b.object.ID(), Pieces: b.object, Source: leech.store, Grant: func() string { return token },
 			Trusted: []ed25519.PublicKey{b.publisher.Public().(ed25519.PublicKey)}, Handler: g,
 			Part: func(int) (begin, n int64) { return partBegin, partLen },
 		})
@@ -301,7 +302,7 @@ func TestGrantsAreRequired(t *testing.T) {
 				g := newGreedy(leech)
 				token := tc.token(b, leech)
 				leech.swarm, _ = leech.Join(Membership{
-					Object: b.object.ID(), Manifest: b.object, Source: leech.store, Grant: func() string { return token },
+					Object: b.object.ID(), Pieces: b.object, Source: leech.store, Grant: func() string { return token },
 					Trusted: []ed25519.PublicKey{b.publisher.Public().(ed25519.PublicKey)}, Handler: g,
 				})
 				leech.swarm.Connect([]wire.Candidate{seed.host.Candidate()})

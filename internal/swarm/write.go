@@ -132,7 +132,7 @@ func (l *link) serve(ctx context.Context, q upload.Request, n int, buf *[]byte) 
 	b = grow(b, n)
 	*buf = b
 	s := p.swarm
-	off := s.m.Manifest.Offset(int(q.Piece)) + int64(q.Begin)
+	off := s.m.Pieces.Offset(int(q.Piece)) + int64(q.Begin)
 	if _, err := s.m.Source.ReadAt(b[head:], off); err != nil {
 		l.node.log.Warn("piece not readable", "object", s.m.Object.String()[:16], "piece", q.Piece, "error", err)
 		l.node.uploads.drop(l, func(r *upload.Request) bool { return r.ID == q.ID })
@@ -152,7 +152,7 @@ func (l *link) serve(ctx context.Context, q upload.Request, n int, buf *[]byte) 
 	l.uploaded.Store(true)
 	p.active.Store(time.Now().UnixNano())
 	if f := l.node.cfg.Uploaded; f != nil {
-		f(s.m.Object, n)
+		f(s.m.scope(), n)
 	}
 	l.node.uploads.sent(l, q.ID, n)
 	return nil
