@@ -142,6 +142,9 @@ func score(seed uint64, stripe int) uint32 {
 	return uint32(mix(seed^bits.RotateLeft64(uint64(stripe)*0x9e3779b97f4a7c15, 17)) >> 32)
 }
 
+// Score is a candidate's chance at a stripe; the candidate with the highest of all owns it.
+func Score(seed uint64, stripe int) uint32 { return score(seed, stripe) }
+
 // mix is the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
 func mix(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15

@@ -166,6 +166,19 @@ func (t *Track) PieceLen(i int) int64 {
 	return s.Manifest.PieceLen(i - at.Piece)
 }
 
+// At returns the piece that byte off of the track is in, and where in it.
+func (t *Track) At(off int64) (piece int, begin int64) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	i := sort.Search(len(t.places), func(i int) bool { return t.places[i].Offset > off }) - 1
+	if i < 0 {
+		return 0, off
+	}
+	at, size := t.places[i], t.segments[i].Manifest.PieceSize
+	n := (off - at.Offset) / size
+	return at.Piece + int(n), off - at.Offset - n*size
+}
+
 // Verify reports whether b is piece i.
 func (t *Track) Verify(i int, b []byte) bool {
 	s, at, ok := t.Of(i)

@@ -1,0 +1,41 @@
+package stream
+
+import (
+	"math"
+	"time"
+)
+
+// pace measures the rate of a source while something is asked of it: a source of a stream
+// is idle most of the time, which says nothing of what it can do.
+type pace struct {
+	last  time.Duration // when something came, or was asked for after a pause
+	bytes float64       // that came lately
+	busy  float64       // seconds that it took
+}
+
+// memory is how long busy time is remembered, in seconds.
+const memory = 3.0
+
+// begin has a source that was idle be asked.
+func (y *pace) begin(now time.Duration) { y.last = now }
+
+// add records n bytes.
+func (y *pace) add(now time.Duration, n int64) {
+	took := (now - y.last).Seconds()
+	keep := math.Exp(-took / memory)
+	y.bytes = y.bytes*keep + float64(n)
+	y.busy = y.busy*keep + took
+	y.last = now
+}
+
+// rate is in bytes per second; 0: not known.
+func (y *pace) rate() float64 {
+	if y.busy < leastBusy {
+		return 0
+	}
+	return y.bytes / y.busy
+}
+
+// leastBusy is how long a source must have been busy for its rate to say something, in
+// seconds.
+const leastBusy = 0.02

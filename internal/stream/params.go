@@ -1,0 +1,71 @@
+package stream
+
+import "time"
+
+// Parameters of the policy (docs/DESIGN.md §5.14).
+const (
+	// zoneVOD is how far ahead of the player's position segments are fetched, in the
+	// media's time; zoneRead how far ahead of the last one that it has asked for, for one
+	// that buffers further than that. A live stream is fetched to its end.
+	zoneVOD  = 60 * time.Second
+	zoneRead = 30 * time.Second
+	// soon is how near to its deadline a piece is asked for in the order of deadlines,
+	// and not by rarity.
+	soon = 8 * time.Second
+	// A player that has asked for nothing for idleBase and idleTimes the duration of its
+	// last segment is not fetched ahead for: it is paused, has gone, or plays another
+	// rendition.
+	idleBase  = 5 * time.Second
+	idleTimes = 3
+	// A reader is kept waiting for peers for half of its segment's duration at the most,
+	// and no longer than patience, however much the player has buffered: it judges the
+	// network by it.
+	patience = 2 * time.Second
+	// leastGuard is kept between the estimate of an arrival and a deadline, or two round
+	// trips to the edge where that is more.
+	leastGuard = 300 * time.Millisecond
+	// edgeShare is the part of the edge's measured rate that is counted on.
+	edgeShare = 0.7
+	// peerShare is the same for peers.
+	peerShare = 0.8
+	// wellBefore is the part of the time to its deadline in which a peer must be able
+	// to send what a reader waits for.
+	wellBefore = 0.5
+	// stripe is how many pieces of a segment are owned together: enough to be worth a
+	// request to the edge, few enough to spread.
+	stripe = 8
+	// handoff is how much earlier than the next in rank a client steps in for an owner,
+	// for the first lastRank of them: the time in which the next hears of its pieces.
+	handoff  = time.Second
+	lastRank = 4
+	// maxUrgent and maxDuty bound the parallel requests to the edge.
+	maxUrgent = 4
+	maxDuty   = 2
+	// depth is how much is asked of a peer ahead, in time at its rate, beside one and a
+	// half round trips: less than for a download, since what waits at a peer cannot be
+	// asked of another.
+	depth    = 300 * time.Millisecond
+	maxQueue = 4 << 20 // bytes
+	// maxAsked bounds what is asked of all peers, in bytes.
+	maxAsked = 32 << 20
+	// guess is the rate of a source that is not measured, in bytes per second.
+	guess = 250_000
+	// A peer that is silent for the longest of leastSilence, four round trips and twice
+	// the estimate is taken to be gone, for snubFor; three times, and it is dropped.
+	leastSilence = 1500 * time.Millisecond
+	snubFor      = 5 * time.Second
+	maxSnubs     = 3
+	// edgeSilence is how long the edge may be silent before it is asked anew.
+	edgeSilence = 4 * time.Second
+	// maxLies is how often a peer may not have what it has announced.
+	maxLies = 50
+	// wasteShare and wasteFree bound what is asked for twice: a share of what came, and
+	// bytes to begin with.
+	wasteShare = 0.02
+	wasteFree  = 256 << 10
+	// maxFails is how often in turn the edge may fail at a segment that no peer has before
+	// its readers are told.
+	maxFails = 4
+	// Pauses after an edge request that failed.
+	leastPause, mostPause = 250 * time.Millisecond, 5 * time.Second
+)

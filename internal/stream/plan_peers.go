@@ -1,0 +1,405 @@
+package stream
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+// PeerInfo describes a peer that is linked.
+type PeerInfo struct {
+	Seed    uint64        // its place in the election
+	Uploads bool          // it serves requests
+	Uplink  uint32        // kbit/s; 0 is not known
+	RTT     time.Duration // 0 is not known
+}
+
+// peer is another client as a Plan sees it.
+type peer struct {
+	id    PeerID
+	info  PeerInfo
+	has   map[TrackID]*holding
+	queue []asking // in the order of asking
+	pace  pace
+	heard time.Duration // when something came of it, or was asked after a pause
+	until time.Duration // it is not to be asked before
+	good  bool          // something of it has verified
+	snubs int
+	lies  int
+}
+
+// holding is what a peer has of a track.
+type holding struct {
+	bits
+	newest time.Duration // the start of the last segment that it has something of; −1: none
+}
+
+// asking is a piece that is asked of a peer.
+type asking struct {
+	t     *ptrack
+	piece int
+	n     int64
+}
+
+// AddPeer has a peer come.
+func (p *Plan) AddPeer(id PeerID, info PeerInfo) {
+	q := &peer{id: id, info: info, has: map[TrackID]*holding{}}
+	p.peers[id] = q
+	i, _ := slices.BinarySearchFunc(p.order, id, func(q *peer, id PeerID) int { return int(q.id - id) })
+	p.order = slices.Insert(p.order, i, q)
+}
+
+// RemovePeer has a peer go, with all that it was asked for.
+func (p *Plan) RemovePeer(id PeerID) {
+	q := p.peers[id]
+	if q == nil {
+		return
+	}
+	for t := range q.has {
+		p.LeaveTrack(id, t)
+	}
+	delete(p.peers, id)
+	p.order = slices.DeleteFunc(p.order, func(o *peer) bool { return o == q })
+}
+
+// JoinTrack has a peer take part in a track.
+func (p *Plan) JoinTrack(id PeerID, of TrackID) {
+	if q := p.peers[id]; q != nil && q.has[of] == nil {
+		q.has[of] = &holding{newest: -1}
+	}
+}
+
+// LeaveTrack has a peer leave a track.
+func (p *Plan) LeaveTrack(id PeerID, of TrackID) {
+	q := p.peers[id]
+	if q == nil || q.has[of] == nil {
+		return
+	}
+	t, h := p.tracks[of], q.has[of]
+	for _, a := range slices.Clone(q.queue) {
+		if a.t == t {
+			p.take(q, t, a.piece)
+		}
+	}
+	for i := range min(h.Len(), len(t.cells)) {
+		if h.Has(i) {
+			t.cells[i].holders--
+		}
+	}
+	delete(q.has, of)
+}
+
+// PeerHas records pieces that a peer has.
+func (p *Plan) PeerHas(id PeerID, of TrackID, pieces []int) {
+	q, t := p.peers[id], p.tracks[of]
+	if q == nil || q.has[of] == nil {
+		return
+	}
+	h := q.has[of]
+	for _, i := range pieces {
+		if t.knows(i) && h.put(i) {
+			t.cells[i].holders++
+			if s := t.segOf(i); !s.Init {
+				h.newest = max(h.newest, s.Start)
+			}
+		}
+	}
+}
+
+// PeerLost records pieces that a peer has no more.
+func (p *Plan) PeerLost(id PeerID, of TrackID, pieces []int) {
+	q, t := p.peers[id], p.tracks[of]
+	if q == nil || q.has[of] == nil {
+		return
+	}
+	for _, i := range pieces {
+		if q.has[of].Has(i) {
+			q.has[of].Clear(i)
+			t.cells[i].holders--
+		}
+	}
+}
+
+// PeerBytes records n bytes of a piece that a peer was asked for.
+func (p *Plan) PeerBytes(now time.Duration, id PeerID, of TrackID, piece int, n int64) {
+	q, t := p.peers[id], p.tracks[of]
+	if q == nil {
+		return
+	}
+	q.pace.add(now, n)
+	p.all.add(now, n)
+	q.heard = now
+	if t.knows(piece) && t.cells[piece].peer == q {
+		t.cells[piece].begun += n
+	}
+}
+
+// PeerLate records n bytes in answer to a request that was withdrawn.
+func (p *Plan) PeerLate(n int64) { p.wasted += n }
+
+// PeerPiece records a piece that a peer has sent, and whether it verified. It reports
+// whether it is new.
+func (p *Plan) PeerPiece(id PeerID, of TrackID, piece int, ok bool) bool {
+	q, t := p.peers[id], p.tracks[of]
+	if q != nil {
+		p.take(q, t, piece)
+	}
+	if !ok {
+		p.wasted += t.segOf(piece).pieceLen(piece)
+		p.do(DropPeer{Peer: id, Reason: "corrupt"})
+		return false
+	}
+	if q != nil {
+		q.good, q.snubs = true, 0
+	}
+	return p.got(t, piece)
+}
+
+// PeerReject records that a peer does not serve a piece.
+func (p *Plan) PeerReject(now time.Duration, id PeerID, of TrackID, piece int, missing bool, retry time.Duration) {
+	q := p.peers[id]
+	if q == nil {
+		return
+	}
+	p.take(q, p.tracks[of], piece)
+	if !missing {
+		q.until = max(q.until, now+max(retry, leastPause))
+		return
+	}
+	p.PeerLost(id, of, []int{piece})
+	if q.lies++; q.lies > maxLies {
+		p.do(DropPeer{Peer: id, Reason: "liar"})
+	}
+}
+
+// take takes a piece from a peer's queue. What has come of it counts for nothing then,
+// unless it is whole.
+func (p *Plan) take(q *peer, t *ptrack, piece int) {
+	q.queue = slices.DeleteFunc(q.queue, func(a asking) bool {
+		if a.t != t || a.piece != piece {
+			return false
+		}
+		p.asked -= a.n
+		if c := &t.cells[piece]; c.peer == q {
+			if c.begun < a.n {
+				p.wasted += c.begun
+			}
+			c.peer, c.begun = nil, 0
+		}
+		return true
+	})
+}
+
+// cancelPeer withdraws the request for a piece.
+func (p *Plan) cancelPeer(t *ptrack, piece int) {
+	q := t.cells[piece].peer
+	p.do(CancelPeer{Peer: q.id, Track: t.id, Piece: piece})
+	p.take(q, t, piece)
+}
+
+// queued is what is asked of a peer and has not come, in bytes.
+func (q *peer) queued() (n int64) {
+	for _, a := range q.queue {
+		n += a.n - a.t.cells[a.piece].begun
+	}
+	return n
+}
+
+// takes is how long a peer needs for n bytes more.
+func (q *peer) takes(n int64) time.Duration {
+	rate := peerShare * q.pace.rate()
+	if rate == 0 {
+		rate = guess
+	}
+	return q.info.RTT + seconds(float64(n)/rate)
+}
+
+// room reports whether a peer is to be asked for n bytes more.
+func (q *peer) room(now time.Duration, n int64) bool {
+	if now < q.until || !q.info.Uploads {
+		return false
+	}
+	if len(q.queue) < 2 {
+		return len(q.queue) == 0 || q.good
+	}
+	if !q.good {
+		return false
+	}
+	deep := q.pace.rate() * (depth + 3*q.info.RTT/2).Seconds()
+	return float64(q.queued()+n) <= min(deep, maxQueue)
+}
+
+// best is the peer that would have a piece here first of those that have room, and how
+// long it would take; nil where there is none.
+func (p *Plan) best(now time.Duration, z zoned, piece int) (best *peer, eta time.Duration) {
+	eta = 1<<63 - 1
+	n := z.s.pieceLen(piece)
+	for _, q := range p.order {
+		if h := q.has[z.t.id]; h == nil || !h.Has(piece) || !q.room(now, n) {
+			continue
+		}
+		if t := q.takes(q.queued() + n); t < eta {
+			best, eta = q, t
+		}
+	}
+	return best, eta
+}
+
+// together is how long all who have a piece would need for it and what is open before it
+// in its segment.
+func (p *Plan) together(now time.Duration, z zoned, piece int) time.Duration {
+	var rate float64
+	var n int64
+	rtt := time.Duration(1<<63 - 1)
+	for _, q := range p.order {
+		if h := q.has[z.t.id]; h == nil || !h.Has(piece) || now < q.until || !q.info.Uploads {
+			continue
+		}
+		rate += peerShare * cmp.Or(q.pace.rate(), guess)
+		n += q.queued()
+		rtt = min(rtt, q.info.RTT)
+	}
+	if rate == 0 {
+		return rtt
+	}
+	for i := z.s.first; i <= piece; i++ {
+		if c := &z.t.cells[i]; !c.have && c.peer == nil && c.req == nil {
+			n += z.s.pieceLen(i)
+		}
+	}
+	return rtt + seconds(float64(n)/rate)
+}
+
+// wish is a piece that peers have and nobody is asked for.
+type wish struct {
+	z     zoned
+	piece int
+	order uint32 // among pieces that are equally rare
+}
+
+// askPeers fills the pipelines of peers: with what is due soon in the order of deadlines,
+// then with what is rarest, of a live stream the newest first. Equally rare pieces are
+// asked for in another order by every client, so that they have something for each other.
+func (p *Plan) askPeers(now time.Duration, zone []zoned) {
+	near, far := p.wishes(now, zone)
+	for _, w := range append(near, far...) {
+		n := w.z.s.pieceLen(w.piece)
+		if p.asked+n > maxAsked {
+			return
+		}
+		q, eta := p.best(now, w.z, w.piece)
+		if q == nil || w.z.s.readers > 0 && now+eta > w.z.due && p.edgeReady(now, w.z.s) {
+			continue
+		}
+		p.busy(now)
+		if len(q.queue) == 0 {
+			q.pace.begin(now)
+			q.heard = now
+		}
+		u := wire.UrgencyNormal
+		if w.z.s.readers > 0 {
+			u = wire.UrgencyReader
+		}
+		q.queue = append(q.queue, asking{t: w.z.t, piece: w.piece, n: n})
+		c := &w.z.t.cells[w.piece]
+		c.peer, c.since, c.begun = q, now, 0
+		p.asked += n
+		p.do(AskPeer{Peer: q.id, Track: w.z.t.id, Piece: w.piece, Urgency: u})
+	}
+}
+
+func (p *Plan) wishes(now time.Duration, zone []zoned) (near, far []wish) {
+	if len(p.order) == 0 {
+		return nil, nil
+	}
+	for _, z := range zone {
+		for i := z.s.first; i < z.s.first+z.s.pieces; i++ {
+			c := &z.t.cells[i]
+			if c.have || c.peer != nil || c.holders == 0 || c.req != nil && !c.req.silent(now, p.edge.rtt) {
+				continue
+			}
+			w := wish{z: z, piece: i, order: uint32(p.cfg.Seed>>32) ^ uint32(i)*0x9e3779b1}
+			if z.s.readers > 0 || z.due-now < soon {
+				near = append(near, w)
+			} else {
+				far = append(far, w)
+			}
+		}
+	}
+	slices.SortStableFunc(far, func(a, b wish) int {
+		rare := cmp.Compare(a.z.t.cells[a.piece].holders, b.z.t.cells[b.piece].holders)
+		if p.cfg.Live {
+			return cmp.Or(rare, cmp.Compare(b.z.s.Start, a.z.s.Start), cmp.Compare(a.order, b.order))
+		}
+		return cmp.Or(rare, cmp.Compare(a.order, b.order))
+	})
+	return near, far
+}
+
+// hedge has the edge bring what was asked of a peer that will not send it in time: at the
+// last moment at which the edge still can. Where waste allows it the peer is not told, and
+// whoever is first counts.
+func (p *Plan) hedge(now time.Duration, zone []zoned) {
+	for _, z := range zone {
+		if !p.edgeReady(now, z.s) {
+			continue
+		}
+		latest := p.latest(z)
+		if now < latest {
+			continue
+		}
+		p.askRuns(now, z, false, func(i int) bool {
+			c := &z.t.cells[i]
+			if c.peer == nil || now+c.peer.remaining(z.t, i) <= max(now+p.guard(), min(z.due-p.guard(), now+p.edgeTakes(0))) {
+				return false
+			}
+			if c.begun == 0 || !p.spare(z.s.pieceLen(i)) {
+				p.cancelPeer(z.t, i)
+			}
+			return true
+		})
+	}
+}
+
+// remaining is how long a peer needs for a piece that it was asked for.
+func (q *peer) remaining(t *ptrack, piece int) time.Duration {
+	var n int64
+	for _, a := range q.queue {
+		n += a.n - a.t.cells[a.piece].begun
+		if a.t == t && a.piece == piece {
+			break
+		}
+	}
+	took := q.takes(n)
+	if t.cells[piece].begun > 0 {
+		took -= q.info.RTT
+	}
+	return took
+}
+
+// dropSilent takes back what was asked of sources that are silent.
+func (p *Plan) dropSilent(now time.Duration) {
+	for _, q := range p.order {
+		if len(q.queue) == 0 || now-q.heard < max(leastSilence, 4*q.info.RTT, 2*q.takes(q.queue[0].n)) {
+			continue
+		}
+		for _, a := range slices.Clone(q.queue) {
+			p.cancelPeer(a.t, a.piece)
+		}
+		q.until = now + snubFor
+		q.pace.bytes /= 4
+		if q.snubs++; q.snubs >= maxSnubs {
+			p.do(DropPeer{Peer: q.id, Reason: "stall"})
+		}
+	}
+	for _, r := range slices.Clone(p.edge.order) {
+		if now-r.heard > max(edgeSilence, 8*p.edge.rtt) {
+			p.wasted += r.got
+			p.do(CancelEdge{Req: r.id})
+			p.edge.drop(r)
+			p.failed(now, r, 0)
+		}
+	}
+}

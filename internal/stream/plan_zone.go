@@ -1,0 +1,209 @@
+package stream
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/fetch"
+)
+
+// head is where the player of a track is, reckoned from what it asks for. Nothing tells
+// when it began to play or that it was paused, so it is taken to play from the moment at
+// which it could, and no further than it can have: what is due is due no later than this
+// says.
+type head struct {
+	active  bool
+	playing bool          // a segment has been delivered since the player came here
+	media   time.Duration // it was here in the media's time
+	at      time.Duration // then
+	until   time.Duration // it has the media up to here
+	asked   int           // the segment that it asked for last
+	last    time.Duration // when
+}
+
+// now is the player's position.
+func (h *head) position(now time.Duration) time.Duration {
+	return min(h.media+now-h.at, max(h.until, h.media))
+}
+
+// due is when the player comes to a position.
+func (h *head) due(start time.Duration) time.Duration { return h.at + start - h.media }
+
+// ask has the player ask for a segment.
+func (t *ptrack) ask(now time.Duration, seg int) {
+	s, h := t.segs[seg], &t.head
+	if s.Init {
+		return
+	}
+	goesOn := false
+	if h.active {
+		before := t.segs[h.asked]
+		goesOn = seg == h.asked || (s.Start-before.Start-before.Duration).Abs() <= max(before.Duration, s.Duration)/2
+	}
+	switch {
+	case !goesOn:
+		*h = head{active: true, media: s.Start, at: now}
+	case h.playing && h.position(now) > s.Start: // it cannot have played what it did not have
+		h.media, h.at = s.Start, now
+	}
+	h.asked, h.last = seg, now
+}
+
+// delivered has the player have a segment.
+func (t *ptrack) delivered(now time.Duration, seg int) {
+	s, h := t.segs[seg], &t.head
+	if s.Init || !h.active {
+		return
+	}
+	end := s.Start + s.Duration
+	switch {
+	case !h.playing:
+		h.playing, h.media, h.at, h.until = true, s.Start, now, end
+	case h.media+now-h.at > h.until: // it has waited
+		h.media, h.at, h.until = h.until, now, max(h.until, end)
+	default:
+		h.until = max(h.until, end)
+	}
+}
+
+// idle reports whether the player has asked for nothing for long.
+func (t *ptrack) idle(now time.Duration) bool {
+	return !t.head.active || now-t.head.last > idleBase+idleTimes*t.segs[t.head.asked].Duration
+}
+
+// OpenReader has a reader of a segment come.
+func (p *Plan) OpenReader(now time.Duration, id ReaderID, of TrackID, seg int) {
+	t := p.tracks[of]
+	p.readers[id] = &reader{track: t, seg: seg}
+	s := t.segs[seg]
+	if s.readers++; s.readers == 1 {
+		s.wanted = now
+	}
+	if now >= s.edge {
+		s.gone, s.fails = false, 0 // it is asked once more
+	}
+	t.ask(now, seg)
+}
+
+// Delivered records that a reader has had its segment.
+func (p *Plan) Delivered(now time.Duration, id ReaderID) {
+	if r := p.readers[id]; r != nil {
+		r.track.delivered(now, r.seg)
+	}
+}
+
+// CloseReader has a reader go.
+func (p *Plan) CloseReader(id ReaderID) {
+	if r := p.readers[id]; r != nil {
+		r.track.segs[r.seg].readers--
+		delete(p.readers, id)
+	}
+}
+
+// zoned is a segment of which something is missing that is to come now.
+type zoned struct {
+	t      *ptrack
+	s      *segment
+	due    time.Duration // when it is to be here
+	atOnce bool          // a player starts with it
+	// room is the time that there is, or was, to get it.
+	room time.Duration
+}
+
+// zone are the segments to be fetched, those that are due first before others: what
+// readers wait for and what players will ask for soon.
+func (p *Plan) zone(now time.Duration) []zoned {
+	var out []zoned
+	for _, t := range p.tracks {
+		from, to := p.ahead(now, t)
+		for _, s := range t.segs {
+			inside := !s.Init && s.Start+s.Duration > from && s.Start < to
+			if !inside && s.readers == 0 {
+				s.entered = -1
+				continue
+			}
+			if s.entered < 0 {
+				s.entered = now
+			}
+			if s.left > 0 {
+				out = append(out, p.zoned(now, t, s))
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b zoned) int { return cmp.Compare(a.due, b.due) })
+	var sum int64
+	for i := range out {
+		if sum += out[i].s.Manifest.Size; sum > p.cfg.MaxAhead && out[i].s.readers == 0 {
+			return out[:i]
+		}
+	}
+	return out
+}
+
+// ahead is what of the media of a track is to be fetched beside what readers wait for:
+// nothing before a player has what it starts with, which nothing must delay.
+func (p *Plan) ahead(now time.Duration, t *ptrack) (from, to time.Duration) {
+	h := &t.head
+	if !h.playing || t.idle(now) {
+		return 0, 0
+	}
+	from = h.position(now)
+	if p.cfg.Live {
+		return from, 1<<63 - 1
+	}
+	last := t.segs[h.asked]
+	return from, max(from+zoneVOD, last.Start+last.Duration+zoneRead)
+}
+
+func (p *Plan) zoned(now time.Duration, t *ptrack, s *segment) zoned {
+	z := zoned{t: t, s: s, due: t.head.due(s.Start)}
+	if s.readers > 0 {
+		z.atOnce = s.Init || !t.head.playing
+		z.due = min(z.due, s.wanted+min(s.Duration/2, patience))
+		if z.atOnce {
+			z.due = now
+		}
+	}
+	z.room = max(z.due-s.entered, 0)
+	s.open = 0
+	for i := s.first; i < s.first+s.pieces; i++ {
+		if c := &t.cells[i]; !c.have && c.req == nil {
+			s.open += s.pieceLen(i)
+		}
+	}
+	return z
+}
+
+// rank is this client's place among those who may fetch a piece from the edge for the
+// swarm: 0 is its owner. As in a download neighbours elect owners by rendezvous hashing,
+// without a message; candidates are those who play near to it. alone says that there
+// are none.
+func (p *Plan) rank(z zoned, piece int) (rank int, alone bool) {
+	first := z.s.first + (piece-z.s.first)/stripe*stripe
+	own := fetch.Score(p.cfg.Seed^z.t.seed, first)
+	alone = true
+	for _, q := range p.order {
+		if !q.stands(z) {
+			continue
+		}
+		alone = false
+		if fetch.Score(q.info.Seed^z.t.seed, first) > own {
+			rank++
+		}
+	}
+	if !p.cfg.Uploads && !alone { // nobody would have it of this client
+		rank = lastRank
+	}
+	return rank, alone
+}
+
+// stands reports whether a neighbour may be taken to fetch a segment itself: its player
+// is near, as far as what it has shows.
+func (q *peer) stands(z zoned) bool {
+	h := q.has[z.t.id]
+	if !q.info.Uploads || h == nil || h.newest < 0 {
+		return false
+	}
+	return (z.s.Start - h.newest).Abs() <= zoneVOD
+}
