@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tandem-cdn/tandem/internal/grant"
 	"github.com/tandem-cdn/tandem/internal/manifest"
-	"github.com/tandem-cdn/tandem/internal/session"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -183,22 +180,9 @@ func (d *Download) findGrant(ctx context.Context, b *bootstrapped) (err error) {
 
 // fetchGrant gets a grant that peers will accept.
 func (d *Download) fetchGrant(ctx context.Context, b *bootstrapped) (wire.GrantResponse, error) {
-	key := wire.KeyOf(b.p2p.key.Public().(ed25519.PublicKey))
-	g, err := session.FetchGrant(ctx, d.e.http, b.doc.Grants, wire.GrantRequest{
-		Object: b.signed.Object.String(), Key: key, URL: d.req.URL,
-		Signer: wire.KeyOf(b.signed.Key), Signature: b.signed.Signature,
+	return d.e.grantFor(ctx, b.doc, b.p2p, b.signed.Object, wire.GrantRequest{
+		URL: d.req.URL, Signer: wire.KeyOf(b.signed.Key), Signature: b.signed.Signature,
 	})
-	if err != nil {
-		return g, err
-	}
-	claims, err := grant.Parse(g.Grant, time.Now())
-	if err == nil {
-		err = claims.Check(b.signed.Object, key, b.doc.Keys.Public())
-	}
-	if err != nil {
-		return wire.GrantResponse{}, fmt.Errorf("grant from %s: %w", b.doc.Grants, err)
-	}
-	return g, nil
 }
 
 // maxManifestTries is how often an edge is asked that is still making the

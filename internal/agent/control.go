@@ -23,11 +23,18 @@ type control struct {
 	host string // in url
 
 	mu      sync.Mutex
-	swarms  map[manifest.ObjectID]*member
+	swarms  map[manifest.ObjectID]participant
 	known   bool        // control has had an update
 	seen    []wire.Addr // of this machine's own and by STUN, the most useful first
 	reach   wire.Update
 	waiting map[manifest.ObjectID]wire.Join
+}
+
+// participant takes part in a swarm that control knows of.
+type participant interface {
+	joining() wire.Join
+	meet(told wire.Peers)
+	wantGrant()
 }
 
 // stunWithin is how long the first joins wait for STUN.
@@ -44,7 +51,7 @@ func (e *Engine) control(at string, p *p2p) *control {
 		return c
 	}
 	c := &control{
-		e: e, p: p, url: at, host: hostOf(at), swarms: map[manifest.ObjectID]*member{},
+		e: e, p: p, url: at, host: hostOf(at), swarms: map[manifest.ObjectID]participant{},
 		waiting: map[manifest.ObjectID]wire.Join{},
 	}
 	c.s = session.New(session.Config{
@@ -204,7 +211,7 @@ func (c *control) onError(e wire.Error) {
 	}
 }
 
-func (c *control) join(m *member, j wire.Join) {
+func (c *control) join(m participant, j wire.Join) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.swarms[j.Object] = m

@@ -46,6 +46,7 @@ type Engine struct {
 	p2p      *p2p
 	p2pErr   error
 	controls map[string]*control
+	streams  map[streamKey]*streaming
 }
 
 // p2p is what an engine has once it takes part in swarms.
@@ -59,7 +60,7 @@ type p2p struct {
 
 // New returns an engine. Close must be called in the end.
 func New(cfg Config) (*Engine, error) {
-	e := &Engine{cfg: cfg, log: cfg.Logger, data: cfg.Data, controls: map[string]*control{}, echoes: make(chan string, 1)}
+	e := &Engine{cfg: cfg, log: cfg.Logger, data: cfg.Data, controls: map[string]*control{}, streams: map[streamKey]*streaming{}, echoes: make(chan string, 1)}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}

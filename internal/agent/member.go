@@ -152,25 +152,35 @@ func (m *member) stopSeeking() {
 
 // renew gets a new grant when half of the old one's time is over.
 func (m *member) renew(ctx context.Context) {
-	left := time.Until(time.Unix(m.b.grant.Expires, 0))
+	renewing(ctx, m.b.grant.Expires, m.stale, func() (int64, error) {
+		g, err := m.d.fetchGrant(ctx, m.b)
+		if err != nil {
+			m.d.e.log.Info("grant not renewed", "object", m.object().String()[:16], "error", err)
+			return 0, err
+		}
+		m.grant.Store(&g.Grant)
+		m.swarm.Renew()
+		if m.control != nil {
+			m.control.join(m, m.joining())
+		}
+		return g.Expires, nil
+	})
+}
+
+// renewing calls again when half of a grant's time is over, and when it is stale, until
+// ctx ends. again returns when the new one expires; times are in Unix seconds.
+func renewing(ctx context.Context, expires int64, stale <-chan struct{}, again func() (int64, error)) {
+	left := time.Until(time.Unix(expires, 0))
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(max(left/2, minRenew)):
-		case <-m.stale:
+		case <-stale:
 		}
-		g, err := m.d.fetchGrant(ctx, m.b)
-		if err != nil {
-			m.d.e.log.Info("grant not renewed", "object", m.object().String()[:16], "error", err)
-			left = time.Minute
-			continue
-		}
-		m.grant.Store(&g.Grant)
-		left = time.Until(time.Unix(g.Expires, 0))
-		m.swarm.Renew()
-		if m.control != nil {
-			m.control.join(m, m.joining())
+		left = time.Minute
+		if expires, err := again(); err == nil {
+			left = time.Until(time.Unix(expires, 0))
 		}
 	}
 }

@@ -1,0 +1,254 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/stream"
+	"github.com/tandem-cdn/tandem/internal/wire"
+)
+
+const (
+	// maxPlaylist bounds a playlist, in bytes.
+	maxPlaylist = 8 << 20
+	// pageWithin is how long a segment that its track should have is waited for, once the
+	// player has something to play.
+	pageWithin = 250 * time.Millisecond
+)
+
+// Stream is an HLS or DASH presentation by one of its playlists. Segments that the edge has
+// described come from peers and the edge together, all else from the server alone. It is
+// safe for concurrent use.
+type Stream struct {
+	e        *Engine
+	at       *url.URL // of the playlist, after redirects
+	playlist []byte
+	header   http.Header
+	cancel   context.CancelFunc
+	ready    chan struct{} // closed when shared is set, or never will be
+
+	mu     sync.Mutex
+	shared *streaming // nil: none
+	closed bool
+	waits  atomic.Int64 // bytes of segments that came before shared was set
+}
+
+// OpenStream gets the playlist and takes part in the stream that it tells of, if it does.
+// It returns as soon as the playlist is here; the rest goes on beside, so that nothing is
+// begun later than without peers. ctx bounds the request for the playlist. Close must be
+// called in the end.
+func (e *Engine) OpenStream(ctx context.Context, playlist string) (*Stream, error) {
+	u, err := parseURL(playlist)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stream{e: e, ready: make(chan struct{})}
+	links, err := s.load(ctx, u)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", u.Redacted(), err)
+	}
+	var joining context.Context
+	joining, s.cancel = context.WithCancel(e.ctx)
+	if len(links) == 0 || e.cfg.NoP2P {
+		close(s.ready)
+		return s, nil
+	}
+	e.start(func() {
+		defer close(s.ready)
+		if err := s.join(joining, links); err != nil && joining.Err() == nil {
+			e.log.Info("stream without peers", "url", s.at.Redacted(), "reason", err)
+		}
+	})
+	return s, nil
+}
+
+// load gets the playlist and the links to the tracks that it tells of.
+func (s *Stream) load(ctx context.Context, u *url.URL) (links []*url.URL, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrURL, err)
+	}
+	resp, err := s.e.http.Do(req)
+	if err != nil {
+		return nil, classify(err)
+	}
+	defer resp.Body.Close()
+	if !isWhole(resp) {
+		return nil, newStatusError(resp)
+	}
+	b, err := io.ReadAll(io.LimitReader(newBody(ctx, resp.Body, flow{}), maxPlaylist+1))
+	if err != nil {
+		return nil, classify(err)
+	}
+	if len(b) > maxPlaylist {
+		return nil, fmt.Errorf("%w: a playlist of more than %d bytes", ErrServer, maxPlaylist)
+	}
+	s.at, s.playlist, s.header = resp.Request.URL, b, resp.Header
+	return trackLinks(s.at, resp.Header), nil
+}
+
+// trackLinks are where the headers of the tracks are that a playlist is answered with, on
+// the same host.
+func trackLinks(at *url.URL, h http.Header) (links []*url.URL) {
+	eachLink(h, func(target, params string) bool {
+		u, err := at.Parse(target)
+		if err != nil || !hasParam(params, "rel", "describedby") || !hasParam(params, "type", wire.TrackType) {
+			return true
+		}
+		_, err = manifest.ParseObjectID(path.Base(u.Path))
+		if err == nil && u.Scheme == at.Scheme && u.Host == at.Host {
+			links = append(links, u)
+		}
+		return len(links) < maxTracks
+	})
+	return links
+}
+
+// live reports whether a playlist will have further segments.
+func live(playlist []byte) bool {
+	if bytes.HasPrefix(bytes.TrimSpace(playlist), []byte("#EXTM3U")) {
+		return !bytes.Contains(playlist, []byte("#EXT-X-ENDLIST"))
+	}
+	return bytes.Contains(playlist, []byte(`type="dynamic"`))
+}
+
+// Playlist is the playlist as it was at the beginning, with the header that came with it
+// and the URL that it came from.
+func (s *Stream) Playlist() (body []byte, h http.Header, at *url.URL) {
+	return s.playlist, s.header, s.at
+}
+
+// join gets what is known of the tracks and takes part in their stream.
+func (s *Stream) join(ctx context.Context, links []*url.URL) error {
+	shared, err := s.e.follow(ctx, s, links)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		s.shared = shared
+	}
+	s.mu.Unlock()
+	if closed {
+		shared.release()
+		return nil
+	}
+	return nil
+}
+
+// Close ends the part in the stream, unless others of this engine take part in it.
+func (s *Stream) Close() error {
+	s.cancel()
+	s.mu.Lock()
+	shared, closed := s.shared, s.closed
+	s.closed, s.shared = true, nil
+	s.mu.Unlock()
+	if shared != nil && !closed {
+		shared.release()
+	}
+	<-s.ready
+	return nil
+}
+
+// StreamProgress is a stream at one moment, in bytes. That of a stream of which nothing
+// is shared is zero.
+type StreamProgress struct {
+	ID                                    manifest.ObjectID
+	FromEdge, FromPeers, Wasted, Uploaded int64
+	Peers                                 int
+	Tracks                                int
+}
+
+// Progress returns where the stream is: what this engine has had of it, all its playlists
+// and readers together.
+func (s *Stream) Progress() StreamProgress {
+	s.mu.Lock()
+	shared := s.shared
+	s.mu.Unlock()
+	if shared == nil {
+		return StreamProgress{}
+	}
+	return shared.progress()
+}
+
+// Open opens a segment, or anything else that belongs to the stream, by its URL. What is
+// in a track, is read as it arrives and verifies; all else, and all that fails before
+// its first byte, is an ordinary GET.
+func (s *Stream) Open(ctx context.Context, segment string) (*Segment, error) {
+	u, err := s.at.Parse(segment)
+	if err == nil {
+		u, err = parseURL(u.String())
+	}
+	if err != nil {
+		return nil, err
+	}
+	seg := &Segment{s: s, ctx: ctx, url: u, size: -1}
+	if r := s.reader(ctx, u); r != nil {
+		seg.r, seg.size = r, r.Size()
+		return seg, nil
+	}
+	if err := seg.plain(0); err != nil {
+		return nil, err
+	}
+	return seg, nil
+}
+
+// nameOf is how tracks name what is at a URL.
+func nameOf(u *url.URL) string {
+	name := u.EscapedPath()
+	if u.RawQuery != "" {
+		name += "?" + u.RawQuery
+	}
+	return name
+}
+
+// reader opens what is in a track; nil for anything else.
+func (s *Stream) reader(ctx context.Context, u *url.URL) *stream.Reader {
+	s.mu.Lock()
+	shared := s.shared
+	s.mu.Unlock()
+	if shared == nil || u.Scheme != s.at.Scheme || u.Host != s.at.Host {
+		return nil
+	}
+	id, seg, ok := shared.find(ctx, nameOf(u))
+	if !ok {
+		return nil
+	}
+	r, err := shared.d.Open(ctx, id, seg)
+	if err != nil {
+		return nil
+	}
+	return r
+}
+
+// maxWaits bounds what is kept of segments until their track is known, in bytes.
+const maxWaits = 32 << 20
+
+// came has a segment that came by an ordinary GET be shared, as soon as it is known to be
+// in a track.
+func (s *Stream) came(u *url.URL, b []byte) {
+	n := int64(len(b))
+	if u.Scheme != s.at.Scheme || u.Host != s.at.Host || s.waits.Add(n) > maxWaits {
+		return
+	}
+	s.e.start(func() {
+		<-s.ready
+		s.mu.Lock()
+		shared := s.shared
+		s.mu.Unlock()
+		if shared != nil {
+			shared.came(nameOf(u), b)
+		}
+		s.waits.Add(-n)
+	})
+}
