@@ -30,12 +30,9 @@ func (y *pace) add(now time.Duration, n int64) {
 
 // rate is in bytes per second; 0: not known.
 func (y *pace) rate() float64 {
-	if y.busy < leastBusy {
-		return 0
-	}
-	return y.bytes / y.busy
+	return y.bytes / max(y.busy, leastBusy)
 }
 
-// leastBusy is how long a source must have been busy for its rate to say something, in
+// leastBusy is how long something that came in a moment is taken to have come in, in
 // seconds.
 const leastBusy = 0.02

@@ -209,11 +209,17 @@ func (q *peer) queued() (n int64) {
 
 // takes is how long a peer needs for n bytes more.
 func (q *peer) takes(n int64) time.Duration {
-	rate := peerShare * q.pace.rate()
-	if rate == 0 {
-		rate = guess
+	return q.info.RTT + seconds(float64(n)/q.rate())
+}
+
+// rate is what is counted on of a peer: as long as it has sent nothing, a part of what it
+// says.
+func (q *peer) rate() float64 {
+	const kbit, part = 125, 4 // bytes; of its uplink others have a share
+	if r := q.pace.rate(); r > 0 {
+		return peerShare * r
 	}
-	return q.info.RTT + seconds(float64(n)/rate)
+	return max(guess, float64(q.info.Uplink)*kbit/part)
 }
 
 // room reports whether a peer is to be asked for n bytes more.
@@ -257,7 +263,7 @@ func (p *Plan) together(now time.Duration, z zoned, piece int) time.Duration {
 		if h := q.has[z.t.id]; h == nil || !h.Has(piece) || now < q.until || !q.info.Uploads {
 			continue
 		}
-		rate += peerShare * cmp.Or(q.pace.rate(), guess)
+		rate += q.rate()
 		n += q.queued()
 		rtt = min(rtt, q.info.RTT)
 	}

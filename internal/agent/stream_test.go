@@ -1,0 +1,229 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	controlplane "github.com/tandem-cdn/tandem/internal/control"
+	"github.com/tandem-cdn/tandem/internal/edge"
+)
+
+// theatre is a real edge with an HLS presentation, and a real control.
+type theatre struct {
+	t        *testing.T
+	dir, url string // of the edge
+	segments map[string][]byte
+	names    []string
+	sent     atomic.Int64 // bytes of segments that the edge has sent
+	asked    sync.Map     // requests, by path
+	stop     func()       // control
+}
+
+// newTheatre has n segments of about 300 KB and two seconds each.
+func newTheatre(t *testing.T, n int) *theatre {
+	t.Helper()
+	th := &theatre{t: t, dir: t.TempDir(), segments: map[string][]byte{}}
+	for i := range n {
+		name := fmt.Sprintf("/video/%d.ts", i)
+		th.names = append(th.names, name)
+		th.segments[name] = random(byte(100+i), 300_000+i*1000)
+		th.write(name, th.segments[name])
+	}
+	th.write("/video/all.m3u8", []byte(playlistOf(n, true)))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	th.stop = serveControl(t, l)
+	e, err := edge.New(edge.Config{Origin: th.dir, Data: t.TempDir(), Control: []string{"ws://" + l.Addr().String() + "/v1/session"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if th.segments[r.URL.Path] != nil {
+			w = &counting{w, &th.sent}
+		}
+		n, _ := th.asked.LoadOrStore(r.URL.Path, new(atomic.Int64))
+		n.(*atomic.Int64).Add(1)
+		e.Handler().ServeHTTP(w, r)
+	}))
+	th.url = s.URL
+	t.Cleanup(func() {
+		s.CloseClientConnections()
+		s.Close()
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	th.published(n)
+	return th
+}
+
+type counting struct {
+	http.ResponseWriter
+	n *atomic.Int64
+}
+
+func (c *counting) Write(b []byte) (int, error) {
+	c.n.Add(int64(len(b)))
+	return c.ResponseWriter.Write(b)
+}
+
+func playlistOf(n int, ended bool) string {
+	var b strings.Builder
+	b.WriteString("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n")
+	for i := range n {
+		fmt.Fprintf(&b, "#EXTINF:2.0,\n%d.ts\n", i)
+	}
+	if ended {
+		b.WriteString("#EXT-X-ENDLIST\n")
+	}
+	return b.String()
+}
+
+func (th *theatre) write(name string, b []byte) {
+	th.t.Helper()
+	path := filepath.Join(th.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		th.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		th.t.Fatal(err)
+	}
+	then := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(path, then, then); err != nil {
+		th.t.Fatal(err)
+	}
+}
+
+// serveControl runs a control on l until the function that it returns is called.
+func serveControl(t *testing.T, l net.Listener) (stop func()) {
+	t.Helper()
+	c, err := controlplane.New(controlplane.Config{Data: t.TempDir(), NoSTUN: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: c.Handler(), ReadHeaderTimeout: time.Second}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = srv.Serve(l) }) // until it is closed
+	wg.Go(func() {
+		if err := c.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	stop = sync.OnceFunc(func() {
+		cancel()
+		srv.Close()
+		wg.Wait()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// published waits until the playlist names a track.
+func (th *theatre) published(n int) {
+	th.t.Helper()
+	until(th.t, "a track", func() bool {
+		resp, err := http.Get(th.url + "/video/all.m3u8")
+		if err != nil {
+			th.t.Fatal(err)
+		}
+		resp.Body.Close()
+		return len(trackLinks(resp.Request.URL, resp.Header)) > 0
+	})
+}
+
+// viewer is an engine that shares and has the stream open.
+func (th *theatre) viewer(name string) *Stream {
+	th.t.Helper()
+	var log io.Writer = io.Discard
+	if testing.Verbose() {
+		log = os.Stderr
+	}
+	e, err := New(Config{
+		Data: th.t.TempDir(), Upload: true, ListenTCP: "127.0.0.1:0", ListenUDP: "127.0.0.1:0", Ungoverned: true,
+		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})).With("viewer", name),
+	})
+	if err != nil {
+		th.t.Fatal(err)
+	}
+	th.t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			th.t.Error(err)
+		}
+	})
+	s, err := e.OpenStream(th.t.Context(), th.url+"/video/all.m3u8")
+	if err != nil {
+		th.t.Fatal(err)
+	}
+	th.t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// watch reads segments, faster than a player by twenty times, and holds them against the
+// origin's.
+func (th *theatre) watch(s *Stream, names []string) {
+	th.t.Helper()
+	for _, name := range names {
+		<-time.After(100 * time.Millisecond)
+		seg, err := s.Open(th.t.Context(), th.url+name)
+		if err != nil {
+			th.t.Fatal(err)
+		}
+		b, err := io.ReadAll(seg)
+		if err != nil || !bytes.Equal(b, th.segments[name]) || seg.Size() != int64(len(b)) {
+			th.t.Fatalf("%s: %d bytes of %d, right: %v, %v", name, len(b), len(th.segments[name]), bytes.Equal(b, th.segments[name]), err)
+		}
+		if err := seg.Close(); err != nil {
+			th.t.Error(err)
+		}
+	}
+}
+
+// TestStream has three watch one after the other: all bytes are right, and but for the
+// first one's most come from the others.
+func TestStream(t *testing.T) {
+	th := newTheatre(t, 20)
+	first := th.viewer("first")
+	th.watch(first, th.names)
+	if p := first.Progress(); p.FromEdge != th.sent.Load() || p.FromPeers > 0 {
+		t.Errorf("first: %+v, the edge has sent %d", p, th.sent.Load())
+	}
+	before := th.sent.Load()
+	for _, name := range []string{"second", "third"} {
+		s := th.viewer(name)
+		<-s.ready
+		until(t, "a peer", func() bool { return s.Progress().Peers > 0 })
+		th.watch(s, th.names)
+		p := s.Progress()
+		t.Logf("%s: %+v", name, p)
+		if all := p.FromEdge + p.FromPeers; float64(p.FromPeers) < 0.85*float64(all) {
+			t.Errorf("%s: %d of %d bytes from peers", name, p.FromPeers, all)
+		}
+		if p.Wasted > (p.FromEdge+p.FromPeers)/20 {
+			t.Errorf("%s: %d bytes wasted", name, p.Wasted)
+		}
+	}
+	t.Logf("the edge has sent %d bytes to the first, %d to others", before, th.sent.Load()-before)
+	if _, err := first.Open(t.Context(), "/video/none.ts"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a segment that does not exist: %v", err)
+	}
+}
