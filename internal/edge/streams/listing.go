@@ -57,7 +57,8 @@ func canonical(key string) (string, bool) {
 	if len(kept) == 0 {
 		return p, true
 	}
-	return p + "?" + strings.Join(kept, "&"), true
+	plain := p + "?" + strings.Join(kept, "&")
+	return plain, plain != key
 }
 
 // reader reads the loads of one playlist, each of which is held against the one

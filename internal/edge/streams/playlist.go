@@ -441,19 +441,18 @@ func newStream() (id track.StreamID) {
 // new one. Where there is no room it returns nil. The owner of the playlist alone
 // calls it.
 func (s *Streams) track(p *playlist, name string) *published {
-	id, t, ok := s.room(p, name)
-	if !ok || t != nil {
+	h, t := s.room(p, name)
+	if h == nil {
 		return t
 	}
-	h := track.Header{Stream: id, Began: time.Now().Truncate(time.Millisecond), Name: name}
 	var f *file
 	if s.cfg.Dir != "" {
 		var err error
-		if f, err = createFile(s.cfg.Dir, &h); err != nil {
+		if f, err = createFile(s.cfg.Dir, h); err != nil {
 			s.cfg.Logger.Warn("track is not kept", "url", name, "error", err)
 		}
 	}
-	t = newPublished(stream.NewTrack(h), p.key, s.cfg.Key, f)
+	t = newPublished(stream.NewTrack(*h), p.key, s.cfg.Key, f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.playlists[p.key] != p { // it has been left
@@ -464,25 +463,29 @@ func (s *Streams) track(p *playlist, name string) *published {
 	return t
 }
 
-// room returns the track with a name if there is one, else the stream for one, if
+// room returns the track with a name if there is one, else the header for one if
 // there is room.
-func (s *Streams) room(p *playlist, name string) (track.StreamID, *published, bool) {
+func (s *Streams) room(p *playlist, name string) (*track.Header, *published) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.playlists[p.key] != p || !track.ValidName(name) {
-		return track.StreamID{}, nil, false
+		return nil, nil
 	}
 	if t := s.current[name]; t != nil {
 		s.streams[p.key] = t.Header.Stream
-		return t.Header.Stream, t, true
+		return nil, t
 	}
 	if len(s.tracks) >= maxKept && !s.forgetLocked() {
-		return track.StreamID{}, nil, false
+		return nil, nil
 	}
 	if _, ok := s.streams[p.key]; !ok {
 		s.streams[p.key] = newStream()
 	}
-	return s.streams[p.key], nil, true
+	h := &track.Header{Stream: s.streams[p.key], Began: time.Now().Truncate(time.Millisecond), Name: name}
+	for s.tracks[h.ID()] != nil { // one that ended within the same millisecond
+		h.Began = h.Began.Add(time.Millisecond)
+	}
+	return h, nil
 }
 
 // forgetLocked makes room by dropping a kept track that nobody follows.

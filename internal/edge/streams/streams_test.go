@@ -1,0 +1,604 @@
+package streams
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/stream"
+	"github.com/tandem-cdn/tandem/internal/track"
+)
+
+// origin is what an edge serves, as far as Streams asks.
+type origin struct {
+	mu        sync.Mutex
+	playlists map[string]string
+	objects   map[string]string      // content; what is not there has its name for content
+	missing   map[string]bool        // no such segment
+	loads     map[string][]time.Time // of playlists
+	takes     map[string]int
+	hold      chan struct{} // while it is there, segments wait for it
+}
+
+func newOrigin() *origin {
+	return &origin{playlists: map[string]string{}, objects: map[string]string{}, missing: map[string]bool{}, loads: map[string][]time.Time{}, takes: map[string]int{}}
+}
+
+func (o *origin) set(key, text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.playlists[key] = text
+}
+
+func tagOf(s string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s))) }
+
+func (o *origin) load(_ context.Context, key string, _ int64) ([]byte, string, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.loads[key] = append(o.loads[key], time.Now())
+	s, ok := o.playlists[key]
+	if !ok {
+		return nil, "", errors.New("no such playlist")
+	}
+	return []byte(s), tagOf(s), nil
+}
+
+func (o *origin) take(ctx context.Context, key string) (Object, error) {
+	o.mu.Lock()
+	o.takes[key]++
+	s, ok := o.objects[key]
+	missing, hold := o.missing[key], o.hold
+	o.mu.Unlock()
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return Object{}, ctx.Err()
+		}
+	}
+	if missing {
+		return Object{}, errors.New("no such segment")
+	}
+	if !ok {
+		s = key
+	}
+	sum := sha256.Sum256([]byte(s))
+	return Object{ETag: tagOf(s), Manifest: &manifest.Manifest{
+		Size: int64(len(s)), PieceSize: manifest.MinPieceSize, Digest: sum, Pieces: []manifest.Hash{sum},
+	}}, nil
+}
+
+func (o *origin) loaded(key string) []time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.loads[key])
+}
+
+func key() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)) }
+
+func open(t *testing.T, o *origin, dir string) *Streams {
+	t.Helper()
+	public, err := url.Parse("http://edge.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Config{Load: o.load, Take: o.take, Key: key(), Public: public, Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func shut(t *testing.T, s *Streams) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// inBubble runs a test on a clock of its own.
+func inBubble(t *testing.T, dir string, test func(t *testing.T, o *origin, s *Streams)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin()
+		s := open(t, o, dir)
+		defer func() { shut(t, s) }()
+		test(t, o, s)
+	})
+}
+
+// serve asks for a playlist, as a player does through the edge, and returns its
+// tracks when everything has settled.
+func serve(o *origin, s *Streams, key string) []track.ID {
+	o.mu.Lock()
+	tag := tagOf(o.playlists[key])
+	o.mu.Unlock()
+	s.Served(key, tag, "")
+	synctest.Wait()
+	return s.Served(key, tag, "")
+}
+
+// serveOne is serve for a playlist of one track.
+func serveOne(t *testing.T, o *origin, s *Streams, key string) track.ID {
+	t.Helper()
+	ids := serve(o, s, key)
+	if len(ids) != 1 {
+		t.Fatalf("%s has tracks %v", key, ids)
+	}
+	return ids[0]
+}
+
+// follow brings a copy of a track up to date.
+func (c *copied) follow(t *testing.T, s *Streams) {
+	t.Helper()
+	for {
+		next, _ := c.Next()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		b, err := s.Pages(ctx, c.ID, next.Segment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b == nil {
+			return
+		}
+		for len(b) > 0 {
+			n := binary.BigEndian.Uint32(b)
+			p, err := track.ParsePage(b[4:4+n], []ed25519.PublicKey{key().Public().(ed25519.PublicKey)})
+			if err == nil {
+				err = c.Add(p)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = b[4+n:]
+		}
+		if after, ended := c.Next(); ended || after == next {
+			return
+		}
+	}
+}
+
+type copied struct{ *stream.Track }
+
+// names are those of the segments of a track at present, and whether it has ended.
+func names(t *testing.T, s *Streams, id track.ID) (found []string, ended bool) {
+	t.Helper()
+	c := copyOf(t, s, id)
+	next, ended := c.Next()
+	for i := range next.Segment {
+		seg, _ := c.Segment(i)
+		found = append(found, seg.Name)
+	}
+	return found, ended
+}
+
+func copyOf(t *testing.T, s *Streams, id track.ID) *copied {
+	t.Helper()
+	b, ok := s.Header(id)
+	if !ok {
+		t.Fatalf("track %s is gone", id)
+	}
+	h, err := track.ParseHeader(b, []ed25519.PublicKey{key().Public().(ed25519.PublicKey)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &copied{stream.NewTrack(*h)}
+	c.follow(t, s)
+	return c
+}
+
+// list writes an HLS playlist of segments of the given seconds, which are named by
+// their numbers.
+func list(first, n int, seconds float64, tags ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:%d\n", max(1, int(seconds)), first)
+	for i := range n {
+		fmt.Fprintf(&b, "#EXTINF:%g,\n/%d.ts\n", seconds, first+i)
+	}
+	for _, tag := range tags {
+		b.WriteString(tag + "\n")
+	}
+	return b.String()
+}
+
+const endList = "#EXT-X-ENDLIST"
+
+func wantNames(t *testing.T, what string, got []string, from, to int) {
+	t.Helper()
+	var all []string
+	for i := from; i < to; i++ {
+		all = append(all, fmt.Sprintf("/%d.ts", i))
+	}
+	got = slices.Clone(got)
+	slices.Sort(got)
+	slices.Sort(all)
+	if !slices.Equal(got, all) {
+		t.Errorf("%s: %v, want /%d.ts to /%d.ts", what, got, from, to-1)
+	}
+}
+
+// Of what does not change, what somebody will soon ask for is taken.
+func TestVODTakesAhead(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+		o.set("/v.m3u8", list(0, 200, 10, endList))
+		id := serveOne(t, o, s, "/v.m3u8")
+		got, ended := names(t, s, id)
+		if wantNames(t, "at first", got, 0, 13); ended {
+			t.Error("the track has ended")
+		}
+		s.Served("/100.ts", "", "video/mp2t")
+		synctest.Wait()
+		got, _ = names(t, s, id)
+		wantNames(t, "behind a jump", got[13:], 100, 113)
+		for i := range 200 {
+			s.Served(fmt.Sprintf("/%d.ts", i), "", "video/mp2t")
+		}
+		synctest.Wait()
+		c := copyOf(t, s, id)
+		if next, ended := c.Next(); !ended || next.Segment != 200 {
+			t.Errorf("%d segments, ended %t", next.Segment, ended)
+		}
+		if seg, _, _ := c.Find("/100.ts"); seg.Start != 1000*time.Second || seg.Duration != 10*time.Second {
+			t.Errorf("segment 100 is at %v", seg.Start)
+		}
+		if n := len(o.loaded("/v.m3u8")); n != 1 {
+			t.Errorf("the playlist was loaded %d times", n)
+		}
+	})
+}
+
+// A live playlist is loaded at the pace of its format while somebody asks, and
+// every new segment is taken at once.
+func TestLivePace(t *testing.T) {
+	for _, c := range []struct {
+		seconds float64
+		pace    time.Duration
+	}{{2, time.Second}, {6, 3 * time.Second}, {0.01, 500 * time.Millisecond}} {
+		inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+			o.set("/l.m3u8", list(100, 40, c.seconds))
+			id := serveOne(t, o, s, "/l.m3u8")
+			for range 5 {
+				pass(4 * time.Second)
+				s.Served("/l.m3u8", "", "")
+			}
+			if got, _ := names(t, s, id); !slices.Contains(got, "/139.ts") || slices.Contains(got, "/100.ts") && c.seconds > 1 {
+				t.Errorf("at first: %v", got)
+			}
+			o.set("/l.m3u8", list(105, 40, c.seconds))
+			pass(c.pace)
+			synctest.Wait()
+			if got, _ := names(t, s, id); !slices.Contains(got, "/144.ts") {
+				t.Errorf("what is new is not there: %v", got)
+			}
+			pass(10 * time.Minute) // nobody asks
+			loads := o.loaded("/l.m3u8")
+			for i := 1; i < len(loads); i++ {
+				if d := loads[i].Sub(loads[i-1]); d < c.pace {
+					t.Fatalf("loaded again after %v", d)
+				}
+			}
+			if most := int(2 * time.Minute / c.pace); len(loads) < 10 || len(loads) > most {
+				t.Errorf("loaded %d times", len(loads))
+			}
+		})
+	}
+}
+
+// Waiting for pages is asking.
+func TestWaitingFollows(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+		o.set("/l.m3u8", list(0, 5, 2))
+		id := serveOne(t, o, s, "/l.m3u8")
+		for i := range 100 {
+			ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+			done := make(chan []byte)
+			go func() {
+				b, err := s.Pages(ctx, id, 5+i)
+				if err != nil {
+					t.Error(err)
+				}
+				done <- b
+			}()
+			pass(2 * time.Second)
+			o.set("/l.m3u8", list(i+1, 5, 2))
+			began := time.Now()
+			if b := <-done; b == nil || time.Since(began) > time.Second {
+				t.Fatalf("segment %d came after %v", 5+i, time.Since(began))
+			}
+			cancel()
+		}
+		if c := copyOf(t, s, id); c.NumPieces() != 105 {
+			t.Errorf("%d pieces", c.NumPieces())
+		}
+	})
+}
+
+// The time of a track goes on when its playlist moves on.
+func TestTimeGoesOn(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+		o.set("/l.m3u8", list(10, 5, 4))
+		id := serveOne(t, o, s, "/l.m3u8")
+		for i := 11; i < 40; i++ {
+			o.set("/l.m3u8", list(i, 5, 4))
+			pass(2 * time.Second)
+			s.Served("/l.m3u8", "", "")
+		}
+		synctest.Wait()
+		c := copyOf(t, s, id)
+		next, _ := c.Next()
+		for i := range next.Segment {
+			seg, _ := c.Segment(i)
+			var n int
+			if _, err := fmt.Sscanf(seg.Name, "/%d.ts", &n); err != nil {
+				t.Fatal(err)
+			}
+			if seg.Start != time.Duration(4*n)*time.Second {
+				t.Fatalf("%s is at %v", seg.Name, seg.Start)
+			}
+		}
+		if next.Segment != 34 {
+			t.Errorf("%d segments", next.Segment)
+		}
+	})
+}
+
+// A playlist that begins anew, or contradicts itself, ends the track; an old copy of
+// it does not.
+func TestTracksEnd(t *testing.T) {
+	for what, c := range map[string]struct {
+		next string
+		ends bool
+	}{
+		"goes on":     {list(102, 6, 2), false},
+		"an old copy": {list(98, 6, 2), false},
+		"begins anew": {list(0, 2, 2), true},
+		"other names": {strings.ReplaceAll(list(101, 6, 2), ".ts", ".mp4"), true},
+		"one other":   {strings.ReplaceAll(list(101, 6, 2), "/103.ts", "/x.ts"), true},
+		"other times": {list(100, 6, 1), true},
+		"ends":        {list(100, 6, 2, endList), false},
+	} {
+		inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+			o.set("/l.m3u8", list(100, 6, 2))
+			id := serveOne(t, o, s, "/l.m3u8")
+			first, _ := names(t, s, id)
+			o.set("/l.m3u8", c.next)
+			s.Served("/l.m3u8", tagOf(c.next), "")
+			pass(time.Second)
+			now := serveOne(t, o, s, "/l.m3u8")
+			if (now != id) != c.ends {
+				t.Fatalf("%s: another track: %t", what, now != id)
+			}
+			if !c.ends {
+				return
+			}
+			old, ended := names(t, s, id)
+			if !ended || !slices.Equal(old, first) {
+				t.Errorf("%s: the old track has %v, ended %t", what, old, ended)
+			}
+			if got, ended := names(t, s, now); len(got) == 0 || ended {
+				t.Errorf("%s: the new track has %v, ended %t", what, got, ended)
+			}
+			if a, b := copyOf(t, s, id).Header.Stream, copyOf(t, s, now).Header.Stream; a != b {
+				t.Errorf("%s: another stream", what)
+			}
+			pass(retired + time.Second)
+			synctest.Wait()
+			if _, ok := s.Header(id); ok {
+				t.Errorf("%s: the old track is there for ever", what)
+			}
+		})
+	}
+}
+
+// A playlist that is another one each time is left alone for a while.
+func TestPlaylistOfEveryViewer(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+		var ids []track.ID
+		for i := range 60 {
+			o.set("/l.m3u8", strings.ReplaceAll(list(100, 6, 2), ".ts", fmt.Sprintf(".ts?viewer=%d", i)))
+			serve(o, s, "/l.m3u8")
+			pass(1500 * time.Millisecond)
+			for _, id := range serve(o, s, "/l.m3u8") {
+				if !slices.Contains(ids, id) {
+					ids = append(ids, id)
+				}
+			}
+		}
+		if len(ids) != maxEnds {
+			t.Errorf("%d tracks", len(ids))
+		}
+		if left := serve(o, s, "/l.m3u8"); len(left) > 0 {
+			t.Errorf("tracks %v", left)
+		}
+		pass(endsIn)
+		if now := serve(o, s, "/l.m3u8"); len(now) != 1 {
+			t.Errorf("tracks %v: it has behaved for a while", now)
+		}
+	})
+}
+
+// The media playlists of a multivariant playlist are one stream.
+func TestMultivariant(t *testing.T) {
+	inBubble(t, t.TempDir(), func(t *testing.T, o *origin, s *Streams) {
+		o.set("/main.m3u8", "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8\n#EXT-X-STREAM-INF:BANDWIDTH=2\nb.m3u8?q=1\n#EXT-X-STREAM-INF:BANDWIDTH=3\nhttp://other.example/c.m3u8\n")
+		for _, k := range []string{"/a.m3u8", "/b.m3u8?q=1", "/other.m3u8"} {
+			o.set(k, list(0, 3, 2, endList))
+		}
+		if ids := serve(o, s, "/main.m3u8"); len(ids) > 0 {
+			t.Errorf("tracks %v of the multivariant playlist", ids)
+		}
+		a, b := serveOne(t, o, s, "/a.m3u8"), serveOne(t, o, s, "/b.m3u8?q=1")
+		other := serveOne(t, o, s, "/other.m3u8")
+		id := copyOf(t, s, a).Header.Stream
+		if copyOf(t, s, b).Header.Stream != id || copyOf(t, s, other).Header.Stream == id {
+			t.Error("streams are mixed up")
+		}
+		for _, k := range []string{"/main.m3u8", "/a.m3u8", "/b.m3u8?q=1", "/a.m3u8?_HLS_msn=3&_HLS_part=1"} {
+			if got, ok := s.Stream(k); !ok || got != id {
+				t.Errorf("%s is of stream %v, %t", k, got, ok)
+			}
+		}
+		if _, ok := s.Stream("/c.m3u8"); ok {
+			t.Error("a playlist of another host has a stream")
+		}
+	})
+}
+
+// Low-latency players ask for states of a playlist; it is one playlist.
+func TestBlockingReload(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+		o.set("/l.m3u8?a=b", list(0, 3, 2))
+		id := serveOne(t, o, s, "/l.m3u8?a=b")
+		for _, q := range []string{"?a=b&_HLS_msn=3", "?_HLS_msn=3&a=b&_HLS_part=2&_HLS_skip=YES"} {
+			if ids := s.Served("/l.m3u8"+q, "x", ""); len(ids) != 1 || ids[0] != id {
+				t.Errorf("%s has tracks %v", q, ids)
+			}
+		}
+		if len(s.playlists) != 1 {
+			t.Errorf("%d playlists", len(s.playlists))
+		}
+	})
+}
+
+// Parts with URLs of their own are segments of the track.
+func TestParts(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+		o.set("/l.m3u8", "#EXTM3U\n#EXT-X-VERSION:9\n#EXT-X-TARGETDURATION:2\n#EXT-X-PART-INF:PART-TARGET=1\n#EXT-X-MEDIA-SEQUENCE:5\n"+
+			"#EXTINF:2,\n/5.ts\n#EXT-X-PART:DURATION=1,URI=\"/6.0.ts\"\n#EXT-X-PART:DURATION=1,URI=\"/6.1.ts\"\n#EXTINF:2,\n/6.ts\n#EXT-X-PART:DURATION=1,URI=\"/7.0.ts\"\n"+
+			"#EXT-X-PART:DURATION=1,URI=\"/7.ts\",BYTERANGE=\"5@0\"\n")
+		id := serveOne(t, o, s, "/l.m3u8")
+		c := copyOf(t, s, id)
+		for name, at := range map[string]time.Duration{"/5.ts": 10, "/6.0.ts": 12, "/6.1.ts": 13, "/6.ts": 12, "/7.0.ts": 14} {
+			if seg, _, ok := c.Find(name); !ok || seg.Start != at*time.Second {
+				t.Errorf("%s: %t, at %v", name, ok, seg.Start)
+			}
+		}
+		if next, _ := c.Next(); next.Segment != 5 {
+			t.Errorf("%d segments", next.Segment)
+		}
+	})
+}
+
+// What is missing for a moment is tried again, and what is missing for good not for
+// ever.
+func TestMissingSegments(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+		o.missing["/1.ts"], o.missing["/2.ts"] = true, true
+		o.set("/v.m3u8", list(0, 4, 2, endList))
+		id := serveOne(t, o, s, "/v.m3u8")
+		got, ended := names(t, s, id)
+		if slices.Sort(got); !slices.Equal(got, []string{"/0.ts", "/3.ts"}) || ended {
+			t.Fatalf("%v, ended %t", got, ended)
+		}
+		o.mu.Lock()
+		delete(o.missing, "/1.ts")
+		o.mu.Unlock()
+		pass(time.Minute)
+		synctest.Wait()
+		got, ended = names(t, s, id)
+		if slices.Sort(got); !slices.Equal(got, []string{"/0.ts", "/1.ts", "/3.ts"}) || !ended {
+			t.Errorf("%v, ended %t", got, ended)
+		}
+		if n := o.takes["/2.ts"]; n != maxTries {
+			t.Errorf("asked %d times for what is missing", n)
+		}
+	})
+}
+
+// A track outlives the edge, and goes on where it was.
+func TestTracksAreKept(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin()
+		s := open(t, o, dir)
+		o.set("/l.m3u8", list(0, 5, 2))
+		id := serveOne(t, o, s, "/l.m3u8")
+		c := copyOf(t, s, id)
+		shut(t, s)
+		path := filepath.Join(dir, id.String()+suffix)
+		// A record that is not whole, as a crash leaves it, was never published.
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write([]byte{0, 0, 1, 0, 1, 2, 3, 4, 5}); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+
+		s = open(t, o, dir)
+		c.follow(t, s) // before anybody has asked for the playlist
+		pass(time.Second)
+		o.set("/l.m3u8", list(2, 5, 2))
+		if now := serveOne(t, o, s, "/l.m3u8"); now != id {
+			t.Fatal("another track")
+		}
+		pass(2 * time.Second)
+		synctest.Wait()
+		c.follow(t, s)
+		if next, _ := c.Next(); next.Segment != 7 {
+			t.Errorf("%d segments", next.Segment)
+		}
+		if seg, _, ok := c.Find("/6.ts"); !ok || seg.Start != 12*time.Second {
+			t.Errorf("%+v", seg)
+		}
+		if got, ok := s.Stream("/l.m3u8"); !ok || got != c.Header.Stream {
+			t.Error("another stream")
+		}
+		shut(t, s)
+
+		// The origin has begun anew meanwhile, with the same names.
+		for i := range 10 {
+			o.objects[fmt.Sprintf("/%d.ts", i)] = fmt.Sprintf("new %d", i)
+		}
+		o.set("/l.m3u8", list(4, 5, 2))
+		s = open(t, o, dir)
+		defer func() { shut(t, s) }()
+		serve(o, s, "/l.m3u8")
+		pass(time.Second)
+		now := serveOne(t, o, s, "/l.m3u8")
+		if now == id {
+			t.Fatal("the same track for other bytes")
+		}
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the ended track is kept: %v", err)
+		}
+		got, _ := names(t, s, now)
+		wantNames(t, "new run", got, 4, 9)
+	})
+}
+
+// Files that are no tracks, and too many, are dropped.
+func TestKeptRubbish(t *testing.T) {
+	dir := t.TempDir()
+	for name, b := range map[string]string{"empty": "", "short": "ab", "rubbish": strings.Repeat("x", 1000), "zeros": strings.Repeat("\x00", 1000)} {
+		if err := os.WriteFile(filepath.Join(dir, name+suffix), []byte(b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inBubble(t, dir, func(t *testing.T, o *origin, s *Streams) {
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("%v, %v", left, err)
+		}
+		o.set("/v.m3u8", list(0, 3, 2, endList))
+		serveOne(t, o, s, "/v.m3u8")
+	})
+}
+
+// pass lets time pass on the clock of the bubble.
+func pass(d time.Duration) { <-time.After(d) }
