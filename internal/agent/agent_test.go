@@ -445,7 +445,7 @@ func TestHostIsAskedForOthersToo(t *testing.T) {
 		http.NotFound(w, r)
 	}))
 	t.Cleanup(h.Close)
-	hosts := newHosts(http.DefaultClient)
+	hosts := newHosts()
 	u, err := parseURL(h.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -453,12 +453,12 @@ func TestHostIsAskedForOthersToo(t *testing.T) {
 	ctx, giveUp := context.WithCancel(t.Context())
 	answers := make(chan error, 2)
 	go func() {
-		_, err := hosts.get(ctx, u)
+		_, err := hosts.get(ctx, http.DefaultClient, u)
 		answers <- err
 	}()
 	<-first
 	go func() {
-		_, err := hosts.get(t.Context(), u)
+		_, err := hosts.get(t.Context(), http.DefaultClient, u)
 		answers <- err
 	}()
 	time.AfterFunc(50*time.Millisecond, giveUp)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/fetch"
@@ -54,6 +55,9 @@ type Config struct {
 	HTTP *http.Client
 	// CAFile holds extra PEM roots for edges and control.
 	CAFile string
+	// Guard, if set, is asked before a request of a guarded download connects to an
+	// address: of which host and port it was found to be one. An error refuses it.
+	Guard func(hostport string, to netip.AddrPort) error
 	// Agent names the program to servers and peers.
 	Agent string
 	// Logger receives what happens; nil discards it.
@@ -95,6 +99,12 @@ type Request struct {
 	// Sequential plans for a reader that starts at the beginning: pieces near the
 	// reading position come first, from the edge when peers are late.
 	Sequential bool
+	// Guarded has every address that the download's requests connect to pass
+	// [Config.Guard]: the URL may be somebody else's choice than the user's.
+	Guarded bool
+	// Begun is the whole answer to a GET of URL, to begin with; nil has the download
+	// ask itself. Its body is the download's from now on.
+	Begun *http.Response
 }
 
 // Progress is a download at one moment.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/tandem-cdn/tandem/internal/fetch"
 	"github.com/tandem-cdn/tandem/internal/store"
-	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 const (
@@ -31,12 +30,14 @@ const (
 // disk while the manifest, the grant and the swarm are sought; when they are found in
 // time, the response goes on as one source among others.
 func (d *Download) fresh(ctx context.Context) error {
-	if began, err := d.update(ctx); began || err != nil {
-		return err
+	if d.req.Begun == nil {
+		if began, err := d.update(ctx); began || err != nil {
+			return err
+		}
 	}
 	if !d.e.cfg.NoP2P {
 		d.e.group.Go(func() error {
-			_, _ = d.e.hosts.get(ctx, d.url) // asked for again, and judged, by bootstrap
+			_, _ = d.e.hosts.get(ctx, d.web, d.url) // asked for again, and judged, by bootstrap
 			return nil
 		})
 	}
@@ -233,7 +234,7 @@ func (d *Download) stream(ctx context.Context, src *source, plain *store.Plain, 
 // at once: its bytes are the same for all who start together, and those are the
 // ones that a crowd needs least.
 func (d *Download) pause(ctx context.Context, src *source, h http.Header, found chan *bootstrapped) {
-	if d.e.cfg.NoP2P || describedBy(h, wire.ManifestType) == "" || h.Get("Repr-Digest") == "" {
+	if d.e.cfg.NoP2P || !HasManifest(h) {
 		return
 	}
 	most := min(time.Duration(float64(src.size)/pauseRate*float64(time.Second)), maxPause)

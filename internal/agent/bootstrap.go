@@ -14,8 +14,8 @@ import (
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
-// minSwarm is the size from which an object is worth a swarm, in bytes.
-const minSwarm = 1 << 20
+// MinSwarm is the size from which an object is worth a swarm, in bytes.
+const MinSwarm = 1 << 20
 
 // errPlain: the server says nothing of a manifest; the download is an ordinary
 // one.
@@ -40,7 +40,7 @@ func (b *bootstrapped) ordinary() bool { return b.signed == nil && !errors.Is(b.
 // gets a grant.
 func (d *Download) bootstrap(ctx context.Context, resp *http.Response) *bootstrapped {
 	b := &bootstrapped{}
-	if d.e.cfg.NoP2P || d.sourceOf(resp).size < minSwarm {
+	if d.e.cfg.NoP2P || d.sourceOf(resp).size < MinSwarm {
 		b.err = errPlain
 		return b
 	}
@@ -57,7 +57,7 @@ func (d *Download) findManifest(ctx context.Context, resp *http.Response, b *boo
 	at := resp.Request.URL
 	link := describedBy(resp.Header, wire.ManifestType)
 	var err error
-	if b.doc, err = d.e.hosts.get(ctx, at); err != nil {
+	if b.doc, err = d.e.hosts.get(ctx, d.web, at); err != nil {
 		if link == "" {
 			return errPlain
 		}
@@ -107,7 +107,7 @@ func (d *Download) logIn(b *bootstrapped) (err error) {
 		return err
 	}
 	if len(b.doc.Control) > 0 {
-		d.e.control(b.doc.Control[0], b.p2p)
+		d.e.control(b.doc.Control[0], b.p2p, d.req.Guarded)
 	}
 	return nil
 }
@@ -120,7 +120,7 @@ func (d *Download) vouch(ctx context.Context, at *url.URL, b *bootstrapped, s *m
 		return nil
 	}
 	d.e.hosts.forget(at)
-	if doc, err := d.e.hosts.get(ctx, at); err == nil {
+	if doc, err := d.e.hosts.get(ctx, d.web, at); err == nil {
 		b.doc = doc
 	}
 	if err := s.Verify(b.doc.Keys.Public()); err != nil {
@@ -132,7 +132,7 @@ func (d *Download) vouch(ctx context.Context, at *url.URL, b *bootstrapped, s *m
 // rejoin is bootstrap for an object whose manifest is known, if the host at a URL
 // still names the key that signed it.
 func (d *Download) rejoin(ctx context.Context, at *url.URL, s *manifest.Signed) (*bootstrapped, error) {
-	doc, err := d.e.hosts.get(ctx, at)
+	doc, err := d.e.hosts.get(ctx, d.web, at)
 	var unreachable *url.Error
 	if errors.As(err, &unreachable) || ctx.Err() != nil {
 		return nil, err
@@ -180,7 +180,7 @@ func (d *Download) findGrant(ctx context.Context, b *bootstrapped) (err error) {
 
 // fetchGrant gets a grant that peers will accept.
 func (d *Download) fetchGrant(ctx context.Context, b *bootstrapped) (wire.GrantResponse, error) {
-	return d.e.grantFor(ctx, b.doc, b.p2p, b.signed.Object, wire.GrantRequest{
+	return d.e.grantFor(ctx, d.web, b.doc, b.p2p, b.signed.Object, wire.GrantRequest{
 		URL: d.req.URL, Signer: wire.KeyOf(b.signed.Key), Signature: b.signed.Signature,
 	})
 }
@@ -230,7 +230,7 @@ func (d *Download) getDescribing(ctx context.Context, u *url.URL, linked bool, m
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	resp, err := d.e.http.Do(req)
+	resp, err := d.web.Do(req)
 	if err != nil {
 		return nil, nil, 0, classify(err)
 	}

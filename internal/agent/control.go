@@ -20,6 +20,7 @@ type control struct {
 	p    *p2p
 	s    *session.Session
 	url  string // of control
+	door sessionGuard
 	host string // in url
 
 	mu      sync.Mutex
@@ -44,18 +45,23 @@ const stunWithin = 400 * time.Millisecond
 const flushWithin = 2 * time.Second
 
 // control returns the session with the control at an address, begun at the first use.
-func (e *Engine) control(at string, p *p2p) *control {
+func (e *Engine) control(at string, p *p2p, guarded bool) *control {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if c := e.controls[at]; c != nil {
+		if !guarded {
+			c.door.free.Store(true)
+		}
 		return c
 	}
 	c := &control{
 		e: e, p: p, url: at, host: hostOf(at), swarms: map[manifest.ObjectID]participant{},
 		waiting: map[manifest.ObjectID]wire.Join{},
 	}
+	c.door.guard = e.cfg.Guard
+	c.door.free.Store(!guarded)
 	c.s = session.New(session.Config{
-		URL: at, HTTP: e.sessionHTTP(p.endpoint), Installation: p.installation, Session: p.key, Agent: e.cfg.Agent,
+		URL: at, HTTP: e.sessionHTTP(p.endpoint, &c.door), Installation: p.installation, Session: p.key, Agent: e.cfg.Agent,
 		Logger: e.log, OnPeers: c.onPeers, Acked: func(id string) {
 			if err := e.ledger.Acked(id); err != nil {
 				e.log.Warn("report not removed", "report", id, "error", err)

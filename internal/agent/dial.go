@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/transport"
@@ -25,6 +26,8 @@ type dialer struct {
 	net.Dialer
 	// lookup returns the addresses of a name, the preferred ones first.
 	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	// guard is [Config.Guard]; nil lets everything pass.
+	guard func(hostport string, to netip.AddrPort) error
 }
 
 func newDialer() *dialer {
@@ -42,13 +45,13 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 		return nil, err
 	}
 	if _, err := netip.ParseAddr(host); err == nil {
-		return d.Dialer.DialContext(ctx, network, address)
+		return d.connect(ctx, network, address, address)
 	}
 	addrs, err := d.lookup(ctx, host)
 	if err != nil || len(addrs) < 2 {
-		return d.Dialer.DialContext(ctx, network, address) // which tells what is wrong
+		return d.connect(ctx, network, address, address) // which tells what is wrong
 	}
-	return d.race(ctx, network, port, alternate(addrs))
+	return d.race(ctx, network, host, port, alternate(addrs))
 }
 
 // pinned is a DialContext that takes a name to have one address. Other names, to
@@ -56,7 +59,7 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 func (d *dialer) pinned(host string, to netip.Addr) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if h, port, err := net.SplitHostPort(address); err == nil && h == host {
-			return d.Dialer.DialContext(ctx, network, net.JoinHostPort(to.String(), port))
+			return d.connect(ctx, network, address, net.JoinHostPort(to.String(), port))
 		}
 		return d.DialContext(ctx, network, address)
 	}
@@ -66,21 +69,27 @@ func (d *dialer) pinned(host string, to netip.Addr) func(ctx context.Context, ne
 // links, so that control sees how a NAT maps it, and keep that mapping alive. The way from
 // there may be barred, by a connection that ended a moment ago, or because that port is of
 // an address from which control is not reached.
-func (e *Engine) sessionHTTP(endpoint *transport.Endpoint) *http.Client {
+func (e *Engine) sessionHTTP(endpoint *transport.Endpoint, door *sessionGuard) *http.Client {
 	ordinary, ok := e.http.Transport.(*http.Transport)
 	if !ok || e.dialer == nil {
 		return e.http
 	}
-	from, ok := endpoint.FromListener(e.dialer.Dialer)
-	if !ok {
-		return e.http
+	anyPort := &dialer{Dialer: e.dialer.Dialer, lookup: e.dialer.lookup, guard: door.allow}
+	d := anyPort
+	if from, ok := endpoint.FromListener(e.dialer.Dialer); ok {
+		d = &dialer{Dialer: from, lookup: e.dialer.lookup, guard: door.allow}
 	}
-	d := &dialer{Dialer: from, lookup: e.dialer.lookup}
 	t := ordinary.Clone()
+	t.Proxy = func(r *http.Request) (*url.URL, error) {
+		if door.active() || ordinary.Proxy == nil {
+			return nil, nil //nolint:nilnil // no proxy
+		}
+		return ordinary.Proxy(r)
+	}
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := d.DialContext(ctx, network, address)
-		if err != nil && ctx.Err() == nil {
-			return e.dialer.DialContext(ctx, network, address)
+		if err != nil && d != anyPort && ctx.Err() == nil {
+			return anyPort.DialContext(ctx, network, address)
 		}
 		return conn, err
 	}
@@ -117,7 +126,7 @@ func alternate(addrs []netip.Addr) []netip.Addr {
 
 // race tries the addresses in turn, the next one when one has failed or had its
 // head start, and returns the first connection.
-func (d *dialer) race(ctx context.Context, network, port string, addrs []netip.Addr) (net.Conn, error) {
+func (d *dialer) race(ctx context.Context, network, host, port string, addrs []netip.Addr) (net.Conn, error) {
 	type outcome struct {
 		conn net.Conn
 		err  error
@@ -130,7 +139,7 @@ func (d *dialer) race(ctx context.Context, network, port string, addrs []netip.A
 		next++
 		running++
 		go func() {
-			conn, err := d.Dialer.DialContext(ctx, network, address)
+			conn, err := d.connect(ctx, network, net.JoinHostPort(host, port), address)
 			results <- outcome{conn, err}
 		}()
 	}

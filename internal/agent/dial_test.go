@@ -37,7 +37,7 @@ func TestSessionHTTP(t *testing.T) {
 		if _, ok := p.endpoint.FromListener(net.Dialer{}); !ok {
 			t.Skip("ports are not shared on this system")
 		}
-		resp, err := e.sessionHTTP(p.endpoint).Get(srv.URL)
+		resp, err := e.sessionHTTP(p.endpoint, &sessionGuard{}).Get(srv.URL)
 		if err != nil {
 			t.Fatalf("%s: %v", c.control, err)
 		}

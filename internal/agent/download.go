@@ -27,7 +27,8 @@ type Download struct {
 	e      *Engine
 	req    Request
 	url    *url.URL
-	http   *http.Client
+	http   *http.Client // for the object
+	web    *http.Client // for what describes it
 	start  time.Time
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -66,15 +67,13 @@ func (e *Engine) Download(ctx context.Context, req Request) (*Download, error) {
 		return nil, err
 	}
 	d := &Download{
-		e: e, req: req, url: u, http: e.http, start: time.Now(),
+		e: e, req: req, url: u, start: time.Now(),
 		done: make(chan struct{}), changed: make(chan struct{}), ended: make(chan struct{}),
 		reach: readAhead, moved: make(chan struct{}, 1),
 	}
 	d.req.Header = req.Header.Clone()
-	if req.NoRedirects {
-		c := *e.http
-		c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-		d.http = &c
+	if err := d.useHTTP(); err != nil {
+		return nil, err
 	}
 	if e.ctx.Err() != nil {
 		return nil, fmt.Errorf("%s: %w: the client is closed", u.Redacted(), ErrInterrupted)
@@ -98,6 +97,23 @@ func (e *Engine) Download(ctx context.Context, req Request) (*Download, error) {
 		close(d.ended)
 	})
 	return d, nil
+}
+
+// useHTTP picks the client for servers.
+func (d *Download) useHTTP() error {
+	d.web = d.e.http
+	if d.req.Guarded {
+		if d.web = d.e.guarded; d.web == nil {
+			return fmt.Errorf("%s: %w", d.url.Redacted(), errUnguarded)
+		}
+	}
+	d.http = d.web
+	if d.req.NoRedirects {
+		c := *d.web
+		c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		d.http = &c
+	}
+	return nil
 }
 
 // Wait returns the result when the object is whole, verified and in its place,

@@ -31,10 +31,12 @@ type Engine struct {
 	temp   bool // data is to be removed at the end
 	http   *http.Client
 	dialer *dialer // of http; nil for one that is not the engine's own
-	down   *downlink
-	ledger *ledger.Ledger
-	hosts  *hosts
-	echoes chan string // STUN servers that control has named
+	// guarded is the client of guarded downloads; nil without a guard.
+	guarded *http.Client
+	down    *downlink
+	ledger  *ledger.Ledger
+	hosts   *hosts
+	echoes  chan string // STUN servers that control has named
 
 	history *history
 
@@ -79,11 +81,16 @@ func New(cfg Config) (*Engine, error) {
 			return nil, err
 		}
 	}
+	if cfg.Guard != nil {
+		if e.guarded, err = newGuarded(cfg); err != nil {
+			return nil, err
+		}
+	}
 	if e.ledger, err = ledger.Open(filepath.Join(e.data, "ledger"), e.log); err != nil {
 		return nil, fmt.Errorf("ledger in %s: %w", e.data, err)
 	}
 	e.down = newDownlink(cfg, e.ledger)
-	e.hosts = newHosts(e.http)
+	e.hosts = newHosts()
 	e.history = openHistory(filepath.Join(e.data, "downloads.json"))
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.group, _ = errgroup.WithContext(e.ctx)
@@ -130,6 +137,9 @@ func (e *Engine) Close() error {
 	}
 	errs = append(errs, e.group.Wait(), e.ledger.Close())
 	e.http.CloseIdleConnections()
+	if e.guarded != nil {
+		e.guarded.CloseIdleConnections()
+	}
 	if e.temp {
 		errs = append(errs, os.RemoveAll(e.data))
 	}

@@ -14,9 +14,8 @@ import (
 
 // hosts remembers the well-known documents of hosts, also that there is none.
 type hosts struct {
-	client *http.Client
-	mu     sync.Mutex
-	known  map[string]*host
+	mu    sync.Mutex
+	known map[string]*host
 }
 
 type host struct {
@@ -32,12 +31,13 @@ const (
 	maxHosts   = 1024
 )
 
-func newHosts(c *http.Client) *hosts { return &hosts{client: c, known: map[string]*host{}} }
+func newHosts() *hosts { return &hosts{known: map[string]*host{}} }
 
-// get returns the well-known document of the host of u, with absolute URLs.
-func (h *hosts) get(ctx context.Context, u *url.URL) (*wire.WellKnown, error) {
+// get returns the well-known document of the host of u, with absolute URLs; if it is
+// not known, by way of client.
+func (h *hosts) get(ctx context.Context, client *http.Client, u *url.URL) (*wire.WellKnown, error) {
 	for {
-		doc, err := h.try(ctx, u.Scheme+"://"+u.Host)
+		doc, err := h.try(ctx, client, u.Scheme+"://"+u.Host)
 		if !errors.Is(err, errAsker) || ctx.Err() != nil {
 			return doc, err
 		}
@@ -54,7 +54,7 @@ func (h *hosts) forget(u *url.URL) {
 // errAsker: who asked for the document gave up; nothing is known of the host.
 var errAsker = errors.New("no longer asked for")
 
-func (h *hosts) try(ctx context.Context, base string) (*wire.WellKnown, error) {
+func (h *hosts) try(ctx context.Context, client *http.Client, base string) (*wire.WellKnown, error) {
 	h.mu.Lock()
 	k := h.known[base]
 	if k == nil || time.Now().After(k.until) {
@@ -64,7 +64,7 @@ func (h *hosts) try(ctx context.Context, base string) (*wire.WellKnown, error) {
 		k = &host{ready: make(chan struct{}), until: time.Now().Add(hostFresh)}
 		h.known[base] = k
 		h.mu.Unlock()
-		k.doc, k.err = session.FetchWellKnown(ctx, h.client, base)
+		k.doc, k.err = session.FetchWellKnown(ctx, client, base)
 		if k.err != nil {
 			h.mu.Lock()
 			k.until = time.Now().Add(hostAbsent)

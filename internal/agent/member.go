@@ -71,7 +71,7 @@ func (m *member) join() error {
 	var err error
 	m.grant.Store(&m.b.grant.Grant)
 	if len(m.b.doc.Control) > 0 { // peers that are linked already may be blamed at once
-		m.control = m.d.e.control(m.b.doc.Control[0], m.b.p2p)
+		m.control = m.d.e.control(m.b.doc.Control[0], m.b.p2p, m.d.req.Guarded)
 	}
 	m.swarm, err = m.b.p2p.node.Join(swarm.Membership{
 		Object: m.object(), Pieces: m.b.signed.Manifest, Source: shared{m},

@@ -21,6 +21,10 @@ const firstBytes = 1 << 20
 // first asks for the first bytes, or for everything where the rest might not be had
 // later.
 func (d *Download) first(ctx context.Context) (*http.Response, error) {
+	if resp := d.req.Begun; resp != nil {
+		d.req.Begun = nil
+		return resp, nil
+	}
 	if d.e.cfg.NoP2P || d.req.Sequential || d.atOnce {
 		return d.once(ctx, d.newSource(), 0, 0)
 	}

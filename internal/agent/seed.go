@@ -28,8 +28,11 @@ func (e *Engine) Seed(_ context.Context, req Request) (*Download, error) {
 		return nil, err
 	}
 	d := &Download{
-		e: e, req: req, url: u, http: e.http, start: time.Now(),
+		e: e, req: req, url: u, start: time.Now(),
 		done: make(chan struct{}), changed: make(chan struct{}), ended: make(chan struct{}),
+	}
+	if err := d.useHTTP(); err != nil {
+		return nil, err
 	}
 	d.ctx, d.cancel = context.WithCancelCause(e.ctx)
 	e.start(func() {

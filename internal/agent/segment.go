@@ -56,7 +56,7 @@ func (s *Segment) plain(off int64) error {
 	if off > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", off))
 	}
-	resp, err := s.s.e.http.Do(req)
+	resp, err := s.s.web.Do(req)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.url.Redacted(), classify(err))
 	}

@@ -30,6 +30,8 @@ const (
 // safe for concurrent use.
 type Stream struct {
 	e        *Engine
+	web      *http.Client
+	guarded  bool
 	at       *url.URL // of the playlist, after redirects
 	playlist []byte
 	header   http.Header
@@ -51,24 +53,42 @@ func (e *Engine) OpenStream(ctx context.Context, playlist string) (*Stream, erro
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{e: e, ready: make(chan struct{})}
+	s := &Stream{e: e, web: e.http, ready: make(chan struct{})}
 	links, err := s.load(ctx, u)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", u.Redacted(), err)
 	}
-	var joining context.Context
-	joining, s.cancel = context.WithCancel(e.ctx)
-	if len(links) == 0 || e.cfg.NoP2P {
-		close(s.ready)
-		return s, nil
+	s.begin(links)
+	return s, nil
+}
+
+// GuardedStream is OpenStream for a playlist that has come from at with header h, in a
+// stream all of whose servers must pass [Config.Guard]; nil where the header tells of no
+// track.
+func (e *Engine) GuardedStream(at *url.URL, h http.Header, playlist []byte) *Stream {
+	links := trackLinks(at, h)
+	if len(links) == 0 || e.cfg.NoP2P || e.guarded == nil {
+		return nil
 	}
-	e.start(func() {
+	s := &Stream{e: e, web: e.guarded, guarded: true, ready: make(chan struct{}), at: at, header: h, playlist: playlist}
+	s.begin(links)
+	return s
+}
+
+// begin takes part in the stream of the tracks at links.
+func (s *Stream) begin(links []*url.URL) {
+	var joining context.Context
+	joining, s.cancel = context.WithCancel(s.e.ctx)
+	if len(links) == 0 || s.e.cfg.NoP2P {
+		close(s.ready)
+		return
+	}
+	s.e.start(func() {
 		defer close(s.ready)
 		if err := s.join(joining, links); err != nil && joining.Err() == nil {
-			e.log.Info("stream without peers", "url", s.at.Redacted(), "reason", err)
+			s.e.log.Info("stream without peers", "url", s.at.Redacted(), "reason", err)
 		}
 	})
-	return s, nil
 }
 
 // load gets the playlist and the links to the tracks that it tells of.
@@ -77,7 +97,7 @@ func (s *Stream) load(ctx context.Context, u *url.URL) (links []*url.URL, err er
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrURL, err)
 	}
-	resp, err := s.e.http.Do(req)
+	resp, err := s.web.Do(req)
 	if err != nil {
 		return nil, classify(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -43,6 +44,8 @@ type streaming struct {
 	id     track.StreamID
 	base   *url.URL // scheme and host of all that is in its tracks
 	url    string   // of a playlist, for grants
+	web    *http.Client
+	guard  bool // its servers are guarded
 	p2p    *p2p
 	doc    *wire.WellKnown
 	d      *stream.Stream
@@ -81,8 +84,9 @@ type tracking struct {
 
 // streamKey names a stream of a host.
 type streamKey struct {
-	base string
-	id   track.StreamID
+	base    string
+	id      track.StreamID
+	guarded bool
 }
 
 func baseOf(u *url.URL) *url.URL { return &url.URL{Scheme: u.Scheme, Host: u.Host} }
@@ -91,15 +95,15 @@ func baseOf(u *url.URL) *url.URL { return &url.URL{Scheme: u.Scheme, Host: u.Hos
 // pages followed.
 func (e *Engine) follow(ctx context.Context, of *Stream, links []*url.URL) (*streaming, error) {
 	link := links[0]
-	doc, err := e.hosts.get(ctx, link)
+	doc, err := e.hosts.get(ctx, of.web, link)
 	if err != nil {
 		return nil, err
 	}
-	h, err := e.trackHeader(ctx, link, doc)
+	h, err := trackHeader(ctx, of.web, link, doc)
 	if errors.Is(err, manifest.ErrSignature) { // the keys may be others than those remembered
 		e.hosts.forget(link)
-		if doc, err = e.hosts.get(ctx, link); err == nil {
-			h, err = e.trackHeader(ctx, link, doc)
+		if doc, err = e.hosts.get(ctx, of.web, link); err == nil {
+			h, err = trackHeader(ctx, of.web, link, doc)
 		}
 	}
 	if err != nil {
@@ -111,7 +115,7 @@ func (e *Engine) follow(ctx context.Context, of *Stream, links []*url.URL) (*str
 	}
 	var began []*tracking
 	for _, link := range links {
-		h, err := e.trackHeader(ctx, link, doc)
+		h, err := trackHeader(ctx, of.web, link, doc)
 		if err != nil || h.Stream != s.id {
 			e.log.Info("track left out", "track", link.Redacted(), "error", err)
 			continue
@@ -130,8 +134,8 @@ func (e *Engine) follow(ctx context.Context, of *Stream, links []*url.URL) (*str
 }
 
 // trackHeader gets the header of a track, signed by one of the host's keys.
-func (e *Engine) trackHeader(ctx context.Context, link *url.URL, doc *wire.WellKnown) (*track.Header, error) {
-	b, err := e.small(ctx, link, track.MaxHeader)
+func trackHeader(ctx context.Context, web *http.Client, link *url.URL, doc *wire.WellKnown) (*track.Header, error) {
+	b, err := small(ctx, web, link, track.MaxHeader)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +156,7 @@ func (e *Engine) streamingOf(id track.StreamID, of *Stream, doc *wire.WellKnown)
 	if err != nil {
 		return nil, err
 	}
-	key := streamKey{baseOf(of.at).String(), id}
+	key := streamKey{baseOf(of.at).String(), id, of.guarded}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if s := e.streams[key]; s != nil {
@@ -167,7 +171,7 @@ func (e *Engine) streamingOf(id track.StreamID, of *Stream, doc *wire.WellKnown)
 		return nil, fmt.Errorf("pieces of a stream: %w: %w", ErrDisk, err)
 	}
 	s := &streaming{
-		e: e, id: id, base: baseOf(of.at), url: of.at.String(), p2p: p, doc: doc, start: time.Now(), users: 1,
+		e: e, id: id, base: baseOf(of.at), url: of.at.String(), web: of.web, guard: of.guarded, p2p: p, doc: doc, start: time.Now(), users: 1,
 		store: stream.NewStore(dir, streamMemory, streamQuota), ran: make(chan struct{}), stale: make(chan struct{}, 1),
 		tracks: map[track.ID]*tracking{}, waits: map[string][]byte{}, peers: map[wire.Key]wire.Candidate{},
 	}
@@ -200,7 +204,7 @@ func (s *streaming) release() {
 	s.users--
 	last := s.users == 0
 	if last {
-		delete(s.e.streams, streamKey{s.base.String(), s.id})
+		delete(s.e.streams, streamKey{s.base.String(), s.id, s.guard})
 	}
 	s.e.mu.Unlock()
 	if !last {
@@ -373,7 +377,7 @@ func (s *streaming) enter() {
 	s.e.ledger.Name(s.id, s.base.Host, s.url)
 	var c *control
 	if len(s.doc.Control) > 0 {
-		c = s.e.control(s.doc.Control[0], s.p2p)
+		c = s.e.control(s.doc.Control[0], s.p2p, s.guard)
 	}
 	s.mu.Lock()
 	s.control = c
@@ -391,7 +395,7 @@ func (s *streaming) enter() {
 
 // renew gets a grant for the stream and shows it.
 func (s *streaming) renew() (expires int64, err error) {
-	g, err := s.e.grantFor(s.ctx, s.doc, s.p2p, s.id, wire.GrantRequest{URL: s.url})
+	g, err := s.e.grantFor(s.ctx, s.web, s.doc, s.p2p, s.id, wire.GrantRequest{URL: s.url})
 	if err != nil {
 		return 0, err
 	}
@@ -543,6 +547,6 @@ func (f streamEdge) Fetch(ctx context.Context, seg *track.Segment, off, n int64)
 	if err != nil || u.Host != f.s.base.Host {
 		return nil, changed("its name is no path")
 	}
-	src := &source{client: e.http, url: u.String(), size: seg.Manifest.Size, down: e.down.flow(Request{}, f.s.start), name: u.Redacted()}
+	src := &source{client: f.s.web, url: u.String(), size: seg.Manifest.Size, down: e.down.flow(Request{}, f.s.start), name: u.Redacted()}
 	return src.Fetch(ctx, off, n)
 }

@@ -36,12 +36,12 @@ const (
 var errTrackGone = errors.New("the track is gone")
 
 // small gets a small document, most bytes at most.
-func (e *Engine) small(ctx context.Context, u *url.URL, most int64) ([]byte, error) {
+func small(ctx context.Context, web *http.Client, u *url.URL, most int64) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrURL, err)
 	}
-	resp, err := e.http.Do(req)
+	resp, err := web.Do(req)
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -123,7 +123,7 @@ func (t *tracking) pages(ctx context.Context, wait int) (n int, err error) {
 	next, _ := t.Next()
 	u := t.at.JoinPath("pages")
 	u.RawQuery = url.Values{"from": {strconv.Itoa(next.Segment)}, "wait": {strconv.Itoa(wait)}}.Encode()
-	b, err := t.s.e.small(ctx, u, maxPages)
+	b, err := small(ctx, t.s.web, u, maxPages)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return 0, errTrackGone
@@ -192,13 +192,13 @@ func (e *Engine) successor(ctx context.Context, t *tracking) (next *tracking, ov
 		return nil, true, err
 	}
 	u.Fragment = ""
-	now := &Stream{e: e}
+	now := &Stream{e: e, web: t.s.web}
 	links, err := now.load(ctx, u)
 	if err != nil {
 		return nil, false, err
 	}
 	for _, link := range links {
-		h, err := e.trackHeader(ctx, link, t.s.doc)
+		h, err := trackHeader(ctx, t.s.web, link, t.s.doc)
 		if err != nil || h.Stream != t.s.id {
 			continue
 		}
@@ -277,9 +277,9 @@ func (h trackHandler) PeerClose(p *swarm.Peer, err error) {
 }
 
 // grantFor asks for a grant that peers will accept.
-func (e *Engine) grantFor(ctx context.Context, doc *wire.WellKnown, p *p2p, object manifest.ObjectID, r wire.GrantRequest) (wire.GrantResponse, error) {
+func (e *Engine) grantFor(ctx context.Context, web *http.Client, doc *wire.WellKnown, p *p2p, object manifest.ObjectID, r wire.GrantRequest) (wire.GrantResponse, error) {
 	r.Object, r.Key = object.String(), p.node.Key()
-	g, err := session.FetchGrant(ctx, e.http, doc.Grants, r)
+	g, err := session.FetchGrant(ctx, web, doc.Grants, r)
 	if err != nil {
 		return g, err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/config"
 )
 
 // start runs an agent's API until the test ends; stop ends it before.
@@ -168,7 +169,7 @@ func TestDiscovery(t *testing.T) {
 
 func TestListensOnLoopbackOnly(t *testing.T) {
 	for _, addr := range []string{"0.0.0.0:0", ":0", "[::]:0", "192.168.1.1:80", "example.com:80", "127.0.0.1"} {
-		if _, err := NewServer(t.Context(), Config{Data: t.TempDir(), Listen: addr}); !errors.Is(err, ErrAddress) {
+		if _, err := NewServer(t.Context(), Config{Data: t.TempDir(), Listen: addr}); !errors.Is(err, config.ErrAddress) {
 			t.Errorf("%s: %v", addr, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tandem-cdn/tandem/internal/agent"
 	"github.com/tandem-cdn/tandem/internal/fetch"
+	"github.com/tandem-cdn/tandem/internal/gateway"
 	"github.com/tandem-cdn/tandem/internal/hoststate"
 	"github.com/tandem-cdn/tandem/internal/ledger"
 	"github.com/tandem-cdn/tandem/internal/manifest"
@@ -97,6 +98,15 @@ type Status struct {
 	Uploaded  int64      `json:"uploaded"`
 	Downloads []Transfer `json:"downloads"`
 	Seeds     []Transfer `json:"seeds"`
+	// Gateway is nil where there is none.
+	Gateway *gateway.Traffic `json:"gateway,omitempty"`
+}
+
+// PairingCode lets one web page pair itself with the gateway at URL.
+type PairingCode struct {
+	Code  string    `json:"code"`
+	Until time.Time `json:"until"`
+	URL   string    `json:"url"` // of the gateway
 }
 
 // NewTransfer describes a download at one moment.

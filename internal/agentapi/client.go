@@ -10,12 +10,14 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/gateway"
 )
 
 // ErrNoAgent says that no agent runs in a data directory.
@@ -80,20 +82,40 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (*http.R
 	return resp, nil
 }
 
-// Status asks what the agent does.
-func (c *Client) Status(ctx context.Context) (Status, error) {
+// ask sends a short request and reads the answer into v.
+func (c *Client) ask(ctx context.Context, method, path string, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
-	resp, err := c.do(ctx, http.MethodGet, "/v1/status", nil)
+	resp, err := c.do(ctx, method, path, nil)
 	if err != nil {
-		return Status{}, err
+		return err
 	}
 	defer resp.Body.Close()
-	var st Status
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&st); err != nil {
-		return Status{}, errorf("status: %w", err)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(v); err != nil {
+		return errorf("%s: %w", path, err)
 	}
-	return st, nil
+	return nil
+}
+
+// Status asks what the agent does.
+func (c *Client) Status(ctx context.Context) (st Status, err error) {
+	return st, c.ask(ctx, http.MethodGet, "/v1/status", &st)
+}
+
+// Pair asks for a code with which a web page can pair itself.
+func (c *Client) Pair(ctx context.Context) (code PairingCode, err error) {
+	return code, c.ask(ctx, http.MethodPost, "/v1/pairings", &code)
+}
+
+// Pairings asks which web pages are paired.
+func (c *Client) Pairings(ctx context.Context) (list []gateway.Pairing, err error) {
+	return list, c.ask(ctx, http.MethodGet, "/v1/pairings", &list)
+}
+
+// Unpair ends the pairing of a web page.
+func (c *Client) Unpair(ctx context.Context, origin string) error {
+	var left []gateway.Pairing
+	return c.ask(ctx, http.MethodDelete, "/v1/pairings?origin="+url.QueryEscape(origin), &left)
 }
 
 // Remote is a download in the agent.

@@ -11,6 +11,10 @@
 //	POST /v1/downloads  Request → Events, one JSON object a line, until the
 //	                    download ends; hanging up before that stops it
 //
+//	POST   /v1/pairings           → PairingCode, for a web page
+//	GET    /v1/pairings           → the pages that are paired
+//	DELETE /v1/pairings?origin=…  ends a pairing
+//
 // What was downloaded stays shared until the agent ends, and again when it
 // starts: the list is seeds.json in the data directory.
 package agentapi

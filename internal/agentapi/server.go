@@ -14,10 +14,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/config"
+	"github.com/tandem-cdn/tandem/internal/gateway"
+	"github.com/tandem-cdn/tandem/internal/keyfile"
 )
 
 const (
@@ -31,9 +35,6 @@ const (
 	closeWithin = 3 * time.Second
 )
 
-// ErrAddress says that other machines could reach the address.
-var ErrAddress = errors.New("it must be a loopback address, such as 127.0.0.1:0")
-
 // ErrRunning says that the data directory has an agent already.
 var ErrRunning = errors.New("an agent is running already")
 
@@ -45,6 +46,8 @@ type Config struct {
 	Listen string
 	// Engine does the work. The server does not close it.
 	Engine *agent.Engine
+	// Gateway is told of, and pairs web pages; nil where there is none.
+	Gateway *gateway.Gateway
 	// Info is what Status says of the agent's settings.
 	Info Status
 	// Logger receives what happens; nil discards it.
@@ -73,8 +76,8 @@ func NewServer(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := loopback(cfg.Listen); err != nil {
-		return nil, err
+	if err := config.Loopback(cfg.Listen); err != nil {
+		return nil, errorf("%w", err)
 	}
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w: %w", agent.ErrDisk, err)
@@ -98,18 +101,6 @@ func NewServer(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// loopback refuses addresses that other machines can reach.
-func loopback(addr string) error {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return errorf("address %q: %w: %w", addr, ErrAddress, err)
-	}
-	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return errorf("address %q: %w", addr, ErrAddress)
-	}
-	return nil
-}
-
 func (s *Server) path() string { return filepath.Join(s.cfg.Data, discoveryFile) }
 
 func (s *Server) announce() error {
@@ -117,7 +108,7 @@ func (s *Server) announce() error {
 	if err != nil {
 		return errorf("%w", err)
 	}
-	return replace(s.path(), b)
+	return keyfile.Replace(s.path(), b)
 }
 
 // URL is where the API is.
@@ -157,6 +148,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("POST /v1/downloads", s.download)
+	mux.HandleFunc("/v1/pairings", s.pairings)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if status, why := s.refuse(r); status != 0 {
 			http.Error(w, why, status)
@@ -200,8 +192,46 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	for _, t := range st.Downloads {
 		st.Uploaded += t.Uploaded
 	}
+	if g := s.cfg.Gateway; g != nil {
+		t := g.Traffic()
+		st.Gateway = &t
+	}
+	answer(w, st)
+}
+
+func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(st) // the client went away
+	_ = json.NewEncoder(w).Encode(v) // the client went away
+}
+
+// pairings makes codes for web pages, lists the pages that are paired and ends pairings.
+func (s *Server) pairings(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.Gateway == nil {
+		http.Error(w, "this agent has no gateway: start it with --gateway 127.0.0.1:7777", http.StatusNotFound)
+		return
+	}
+	p := s.cfg.Gateway.Pairings()
+	switch r.Method {
+	case http.MethodPost:
+		code, until := p.NewCode(time.Now())
+		answer(w, PairingCode{code, until, s.cfg.Gateway.Traffic().URL})
+	case http.MethodGet:
+		answer(w, p.List())
+	case http.MethodDelete:
+		origin := r.URL.Query().Get("origin")
+		was, err := p.Revoke(origin)
+		switch {
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		case !was:
+			http.Error(w, "not paired: "+strconv.Quote(origin), http.StatusNotFound)
+		default:
+			answer(w, p.List())
+		}
+	default:
+		w.Header().Set("Allow", "GET, POST, DELETE")
+		http.Error(w, "GET, POST or DELETE", http.StatusMethodNotAllowed)
+	}
 }
 
 func (s *Server) download(w http.ResponseWriter, r *http.Request) {

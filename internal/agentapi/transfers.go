@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/keyfile"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
@@ -171,7 +172,7 @@ func (t *transfers) write() error {
 	if err != nil {
 		return fmt.Errorf("seeds: %w", err)
 	}
-	return replace(t.path, b)
+	return keyfile.Replace(t.path, b)
 }
 
 // restore shares again what the list names, as far as it is still there.

@@ -46,6 +46,7 @@ type grammar struct {
 	Publish publishCmd `cmd:"" help:"Make manifests for a directory that any HTTP server serves."`
 	Doctor  doctorCmd  `cmd:"" help:"Look at this machine's network, in plain words."`
 	Status  statusCmd  `cmd:"" help:"Show what the running agent does."`
+	Pair    pairCmd    `cmd:"" help:"Let a web page use the gateway of the running agent."`
 	Sim     simCmd     `cmd:"" help:"Simulate crowds of up to a million clients."`
 	Vers    versionCmd `cmd:"" name:"version" help:"Print the version."`
 }

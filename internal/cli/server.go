@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/tandem-cdn/tandem/internal/agentapi"
+	"github.com/tandem-cdn/tandem/internal/config"
 	"github.com/tandem-cdn/tandem/internal/node"
 )
 
@@ -21,7 +22,7 @@ func (p *process) env() node.Env {
 // served is the error of a server: the end of its context is the usual end.
 func served(ctx context.Context, err error) error {
 	switch {
-	case errors.Is(err, node.ErrConfig), errors.Is(err, agentapi.ErrRunning), errors.Is(err, agentapi.ErrAddress):
+	case errors.Is(err, node.ErrConfig), errors.Is(err, agentapi.ErrRunning), errors.Is(err, config.ErrAddress):
 		return usage(err)
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return nil

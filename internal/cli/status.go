@@ -21,13 +21,7 @@ type statusCmd struct{ config.Status }
 
 // Run implements the command.
 func (c *statusCmd) Run(p *process) error {
-	if c.Data == "" {
-		c.Data = config.DataDir("status")
-	}
-	client, err := agentapi.Dial(p.ctx, c.Data)
-	if errors.Is(err, agentapi.ErrNoAgent) {
-		return fmt.Errorf("%w; start it with: tandem agent", err)
-	}
+	client, err := dialAgent(p, c.Data)
 	if err != nil {
 		return err
 	}
@@ -37,12 +31,28 @@ func (c *statusCmd) Run(p *process) error {
 		return err
 	}
 	if c.JSON {
-		enc := json.NewEncoder(p.Stdout)
-		enc.SetIndent("", "  ")
-		return enc.Encode(st)
+		return printJSON(p.Stdout, st)
 	}
 	printStatus(p.Stdout, st, time.Now())
 	return nil
+}
+
+// dialAgent finds the agent of a data directory, "" for the usual one.
+func dialAgent(p *process, data string) (*agentapi.Client, error) {
+	if data == "" {
+		data = config.DataDir("status")
+	}
+	client, err := agentapi.Dial(p.ctx, data)
+	if errors.Is(err, agentapi.ErrNoAgent) {
+		return nil, fmt.Errorf("%w; start it with: tandem agent", err)
+	}
+	return client, err
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 func printStatus(w io.Writer, st agentapi.Status, now time.Time) {
@@ -60,6 +70,11 @@ func printStatus(w io.Writer, st agentapi.Status, now time.Time) {
 		formatSize(st.Month.FromPeers), formatSize(st.Month.FromEdge))
 	printPublishers(w, st.Shared.Publishers)
 	printPorts(w, st.PortMapping, now)
+	if g := st.Gateway; g != nil {
+		fmt.Fprintf(w, "gateway %s: %s, %d active, %d refused; %s from peers, %s from edges, %s from its cache, which has %s of %s\n",
+			g.URL, plural(int(g.Requests), "request"), g.Active, g.Refused,
+			formatSize(g.FromPeers), formatSize(g.FromEdge), formatSize(g.FromCache), formatSize(g.Kept), formatSize(g.Quota))
+	}
 	for _, t := range st.Downloads {
 		percent := "  ?%"
 		if t.Size > 0 {

@@ -63,6 +63,8 @@ type Config struct {
 	// PublicURL is the scheme and host in signed URLs, where these differ from
 	// what requests show because a proxy stands in front. Empty: those of the request.
 	PublicURL string
+	// Gateway is that of the well-known document.
+	Gateway bool
 	// AllowOrigin is the value of Access-Control-Allow-Origin for objects,
 	// manifests and grants; "*" lets every web page read them. Empty: none.
 	AllowOrigin string

@@ -39,6 +39,7 @@ func (e *Edge) document() ([]byte, error) {
 		Keys:    wire.NewJWKS(e.signer.public()),
 		Grants:  grantsPath,
 		Mirrors: e.cfg.Mirrors,
+		Gateway: e.cfg.Gateway,
 	}, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("edge: well-known document: %w", err)

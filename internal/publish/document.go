@@ -55,6 +55,7 @@ func (p *publisher) document(ctx context.Context) ([]byte, error) {
 		Manifests: p.cfg.BasePath + "/" + manifestsDir + "{path}" + suffix,
 		Chunks:    p.cfg.BasePath + "/" + manifestsDir + "{path}" + mapSuffix,
 		Mirrors:   p.cfg.Mirrors,
+		Gateway:   p.cfg.Gateway,
 	}
 	for i, text := range p.cfg.Control {
 		c, err := parseControl(text)

@@ -52,6 +52,8 @@ type Config struct {
 	Control []string
 	// Mirrors are base URLs of servers with the same content.
 	Mirrors []string
+	// Gateway is that of the well-known document.
+	Gateway bool
 	// BasePath is the path under which the server shows Dir, as in /downloads;
 	// empty is the root. The document must still be at the root of the host.
 	BasePath string

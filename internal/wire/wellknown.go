@@ -39,6 +39,9 @@ type WellKnown struct {
 	Chunks string `json:"chunks,omitempty"`
 	// Mirrors are base URLs that serve the same paths.
 	Mirrors []string `json:"mirrors,omitempty"`
+	// Gateway lets the local gateways of agents get this host's URLs for any program
+	// of their user, without the user having named the host.
+	Gateway bool `json:"gateway,omitempty"`
 }
 
 // JWKS is the Ed25519 keys of a JSON Web Key Set. Keys of other kinds, which a

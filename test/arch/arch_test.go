@@ -28,7 +28,7 @@ const module = "github.com/tandem-cdn/tandem"
 var layers = [][]string{
 	{"cmd/tandem", "bench/", "test/"},
 	{"internal/cli/"},
-	{"", "internal/node/", "internal/sim/", "internal/agentapi/"},
+	{"", "internal/node/", "internal/sim/", "internal/agentapi/", "internal/gateway/"},
 	{"internal/edge/", "internal/control/", "internal/agent/", "internal/publish/"},
 	{"internal/fetch/", "internal/swarm/", "internal/session/", "internal/store/", "internal/ledger/", "internal/stream/", "internal/geo/"},
 	{"internal/transport/", "internal/portmap/", "internal/upload/", "internal/governor/"},
@@ -48,6 +48,8 @@ var sameLayer = map[[2]string]string{
 	{"test/", "bench/"}:                          "tests run the benchmarks' scenarios",
 	{"bench/", "test/"}:                          "benchmarks run in the lab",
 	{"internal/node/", "internal/agentapi/"}:     "the node runs the local API",
+	{"internal/agentapi/", "internal/gateway/"}:  "the local API tells of the gateway",
+	{"internal/node/", "internal/gateway/"}:      "the node runs the gateway",
 	{"internal/sim/", "internal/node/"}:          "the simulator wires nodes",
 }
 

@@ -1,4 +1,4 @@
-package agentapi
+package keyfile
 
 import (
 	"errors"
@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 )
 
-// replace puts a file that only its user can read in the place of path: readers
+// Replace puts a file that only its user can read in the place of path: readers
 // see the old content or the new, never half of it.
-func replace(path string, content []byte) (err error) {
+func Replace(path string, content []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)

@@ -1,0 +1,280 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/keyfile"
+)
+
+const (
+	objectFile = "object"
+	noteFile   = "object.json"
+	// maxRestored is how many objects are shared again after a start.
+	maxRestored = 200
+	maxNote     = 64 << 10
+)
+
+// object is one version of a URL. Its fields are guarded by objects.mu, but for those
+// that never change.
+type object struct {
+	s    *objects
+	key  string // its URL
+	dir  string
+	dl   *agent.Download
+	size int64
+
+	header   http.Header // of the answer that it came with
+	modified time.Time
+	until    time.Time // until then it is given without asking
+	checked  time.Time // when the server was asked last
+	used     time.Time
+	refs     int
+	linger   *time.Timer
+	whole    bool // on the disk
+	restored bool // of an earlier run, and about to be shared again
+	former   bool // the URL has another version
+	broken   bool
+}
+
+// note is what is kept beside an object for the next start.
+type note struct {
+	URL  string    `json:"url"`
+	Used time.Time `json:"used"`
+}
+
+func (o *object) host() string {
+	u, err := url.Parse(o.key)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// describe takes the header of an answer for the object's.
+func (o *object) describe(h http.Header) {
+	o.header = h.Clone()
+	o.modified, _ = http.ParseTime(h.Get("Last-Modified"))
+	o.checked = time.Now()
+	o.until = o.checked.Add(freshFor(h, o.checked))
+}
+
+// condition asks for what is not this version.
+func (o *object) condition(h http.Header) {
+	o.s.mu.Lock()
+	defer o.s.mu.Unlock()
+	if tag := o.header.Get("ETag"); tag != "" {
+		h.Set("If-None-Match", tag)
+		return
+	}
+	h.Set("If-Modified-Since", o.header.Get("Last-Modified"))
+}
+
+// renew notes that the server still has this version. objects.mu is held.
+func (o *object) renew(h http.Header) {
+	next := o.header.Clone()
+	for _, k := range []string{"Age", "Cache-Control", "Date", "Expires", "Pragma"} {
+		next.Del(k)
+		if v := h.Values(k); len(v) > 0 {
+			next[k] = slices.Clone(v)
+		}
+	}
+	o.describe(next)
+}
+
+// take keeps the object until release. objects.mu is held.
+func (o *object) take() {
+	o.refs++
+	o.used = time.Now()
+	if o.linger != nil {
+		o.linger.Stop()
+		o.linger = nil
+	}
+}
+
+// release ends the use of the object.
+func (o *object) release() {
+	o.s.mu.Lock()
+	defer o.s.mu.Unlock()
+	o.refs--
+	o.used = time.Now()
+	if o.refs > 0 || o.whole || o.former || o.broken || o.s.closed {
+		o.s.tidy(o)
+		return
+	}
+	var own *time.Timer
+	own = time.AfterFunc(lingerFor, func() {
+		o.s.mu.Lock()
+		defer o.s.mu.Unlock()
+		if o.linger == own {
+			o.linger = nil
+			o.s.tidy(o)
+		}
+	})
+	o.linger = own
+}
+
+// save notes a whole object for the next start.
+func (o *object) save() error {
+	b, err := json.Marshal(note{o.key, o.used})
+	if err != nil {
+		return fmt.Errorf("objects: %w", err)
+	}
+	return keyfile.Replace(filepath.Join(o.dir, noteFile), b)
+}
+
+// serve answers a request from the object, ranges and conditions included.
+func (o *object) serve(x *exchange) {
+	h := x.w.Header()
+	o.s.mu.Lock()
+	pass(h, o.header)
+	modified, whole := o.modified, o.whole
+	o.s.mu.Unlock()
+	x.allowPage(h)
+	for _, k := range []string{"Age", "Content-Length", "Content-Range"} {
+		h.Del(k)
+	}
+	body := &reader{ctx: x.r.Context(), dl: o.dl, size: o.size}
+	http.ServeContent(x.w, x.r, "", modified, body)
+	if whole {
+		x.g.traffic.cached.Add(body.read)
+	}
+	if body.err != nil && x.r.Context().Err() == nil {
+		x.g.log.Warn("gateway: broken off", "host", x.url.Host, "error", body.err)
+	}
+}
+
+// reader reads an object as it comes.
+type reader struct {
+	ctx  context.Context
+	dl   *agent.Download
+	size int64
+	off  int64
+	read int64
+	err  error
+}
+
+// Read implements [io.Reader].
+func (r *reader) Read(p []byte) (int, error) {
+	if r.off >= r.size {
+		return 0, io.EOF
+	}
+	n, err := r.dl.ReadAt(r.ctx, p, r.off)
+	r.off += int64(n)
+	r.read += int64(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+	}
+	return n, err
+}
+
+// Seek implements [io.Seeker].
+func (r *reader) Seek(off int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		off += r.off
+	case io.SeekEnd:
+		off += r.size
+	}
+	if off < 0 {
+		return 0, fmt.Errorf("seek: position %d", off)
+	}
+	r.off = off
+	return off, nil
+}
+
+// ending ends the request of a body when that is closed.
+type ending struct {
+	io.ReadCloser
+	end context.CancelFunc
+}
+
+// Close implements [io.Closer].
+func (e *ending) Close() error {
+	defer e.end()
+	return e.ReadCloser.Close()
+}
+
+// restore shares again what earlier runs have left whole, the last used first, and
+// removes the rest.
+func (s *objects) restore(ctx context.Context) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		s.g.log.Warn("gateway: objects not read", "error", err)
+		return
+	}
+	type found struct {
+		note
+		dir  string
+		size int64
+	}
+	var list []found
+	for _, e := range entries {
+		f := found{dir: filepath.Join(s.dir, e.Name())}
+		b, err := os.ReadFile(filepath.Join(f.dir, noteFile))
+		fi, err2 := os.Stat(filepath.Join(f.dir, objectFile))
+		if err = errors.Join(err, err2); err == nil && len(b) < maxNote {
+			err = json.Unmarshal(b, &f.note)
+		}
+		if err == nil {
+			f.size = fi.Size()
+			list = append(list, f)
+			continue
+		}
+		s.remove(f.dir)
+	}
+	slices.SortFunc(list, func(a, b found) int { return b.Used.Compare(a.Used) })
+	var sum int64
+	for i, f := range list {
+		u, err := url.Parse(f.URL)
+		if sum += f.size; err != nil || i >= maxRestored || sum > s.quota || s.g.check(ctx, u) != nil {
+			s.remove(f.dir)
+			continue
+		}
+		s.again(ctx, f.URL, f.dir, f.size, f.Used)
+	}
+}
+
+func (s *objects) remove(dir string) {
+	if err := os.RemoveAll(dir); err != nil {
+		s.g.log.Warn("gateway: object not removed", "dir", dir, "error", err)
+	}
+}
+
+// again shares an object of an earlier run from where it lies. It is given to clients
+// once the server has confirmed that it still has this version.
+func (s *objects) again(ctx context.Context, key, dir string, size int64, used time.Time) {
+	dl, err := s.g.engine.Seed(ctx, agent.Request{URL: key, File: filepath.Join(dir, objectFile), Guarded: true, NoRedirects: true})
+	if err != nil {
+		s.remove(dir)
+		return
+	}
+	o := &object{s: s, key: key, dir: dir, dl: dl, size: size, used: used, restored: true}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all[o] = true
+	s.waiting.Go(func() {
+		_, err := dl.Wait(context.WithoutCancel(ctx))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		switch {
+		case !s.all[o] || errors.Is(err, agent.ErrInterrupted):
+		case err != nil || s.byURL[key] != nil:
+			s.drop(o)
+		default:
+			o.whole, o.restored = true, false
+			o.describe(dl.Header())
+			s.byURL[key] = o
+		}
+	})
+}
