@@ -3,13 +3,16 @@ package agent
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"sync/atomic"
 	"syscall"
+	"time"
 
+	"github.com/tandem-cdn/tandem/internal/fetch"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -90,6 +93,42 @@ func (g *sessionGuard) allow(hostport string, to netip.AddrPort) error {
 		return nil
 	}
 	return g.guard(hostport, to)
+}
+
+// Metered is the body of an answer that belongs to no download, as one counts: what is
+// read of it is limited by DownloadLimit and DownloadMonthly, and downloads in the
+// background give way to it.
+func (e *Engine) Metered(ctx context.Context, rc io.ReadCloser) io.ReadCloser {
+	m := &metered{ReadCloser: rc, down: e.down.flow(Request{}, time.Now())}
+	m.ctx, m.end = e.down.during(ctx, fetch.Interactive)
+	return m
+}
+
+type metered struct {
+	io.ReadCloser
+	ctx  context.Context //nolint:containedctx // of the one answer
+	end  func()
+	down flow
+}
+
+// Read implements [io.Reader].
+func (m *metered) Read(p []byte) (int, error) {
+	if cause := context.Cause(m.ctx); errors.Is(cause, ErrMonthly) {
+		return 0, cause
+	}
+	n, err := m.ReadCloser.Read(p[:m.down.Step(len(p), false)])
+	if n > 0 {
+		if werr := m.down.Wait(m.ctx, n, false); werr != nil && err == nil {
+			err = werr
+		}
+	}
+	return n, err
+}
+
+// Close implements [io.Closer].
+func (m *metered) Close() error {
+	m.end()
+	return m.ReadCloser.Close()
 }
 
 // HasManifest reports whether an answer tells of a manifest that is there already, as

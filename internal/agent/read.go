@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 )
 
 // Size waits until the size of the object is known and returns it, in bytes; it
@@ -27,22 +28,27 @@ func (d *Download) Size(ctx context.Context) (int64, error) {
 // not come yet; what is near off is sought first. Where the object has a
 // manifest, only verified bytes are returned. It returns io.EOF at the end of
 // the object.
+//
+// It may be called by several readers at once, who are waited for in turns.
 func (d *Download) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	me := &turn{off: off}
+	defer d.turns.leave(me)
 	for {
-		n, wait, err := d.readNow(p, off)
+		n, wait, err := d.readNow(p, me)
 		if wait == nil {
 			return n, err
 		}
-		if err := d.await(ctx, wait); err != nil {
+		if err := d.awaitTurn(ctx, wait); err != nil {
 			return 0, err
 		}
 	}
 }
 
 // readNow reads what is there; if nothing is, wait is closed when that changes.
-func (d *Download) readNow(p []byte, off int64) (n int, wait <-chan struct{}, err error) {
+func (d *Download) readNow(p []byte, me *turn) (n int, wait <-chan struct{}, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	off := me.off
 	size := int64(-1)
 	if d.src != nil {
 		size = d.src.size
@@ -55,11 +61,14 @@ func (d *Download) readNow(p []byte, off int64) (n int, wait <-chan struct{}, er
 	}
 	switch {
 	case d.file != nil:
-		if d.fetch != nil {
+		if d.fetch != nil && d.turns.leads(me, time.Now()) {
 			d.fetch.SetReader(off) // first, so that a request is under way at once
 		}
-		if n, wait, err = d.file.ReadOrWait(p, off); wait != nil && d.fetch == nil {
-			wait = d.changed
+		if n, wait, err = d.file.ReadOrWait(p, off); wait != nil {
+			d.turns.enter(me, time.Now())
+			if d.fetch == nil {
+				wait = d.changed
+			}
 		}
 		return n, wait, err
 	case d.plain != nil && (d.settled || d.isDone()) && d.plain.Size() > off:

@@ -104,6 +104,7 @@ func (x *exchange) failed(err error) {
 
 // answer passes a response on.
 func (x *exchange) answer(resp *http.Response) {
+	resp.Body = x.g.engine.Metered(x.r.Context(), resp.Body)
 	defer resp.Body.Close()
 	h := x.w.Header()
 	pass(h, resp.Header)
@@ -188,29 +189,25 @@ func (x *exchange) redirect(h http.Header, location string) error {
 // here is the gateway as the client knows it.
 func (x *exchange) here() string { return "http://" + x.r.Host + x.prefix }
 
-// playlist keeps the absolute references of a playlist to publishers on the gateway;
-// relative ones are there already. One that cannot be read is passed on as it is.
+// playlist keeps the references of a playlist to publishers on the gateway: absolute
+// ones, and such as begin with a slash, would lead away. One that cannot be read is
+// passed on as it is.
 func (x *exchange) playlist(text []byte, h http.Header) []byte {
-	verdicts := map[string]bool{}
-	asked := 0
-	out, err := rewrite(x.url, h.Get("Content-Type"), text, func(abs *url.URL) string {
+	verdicts := map[string]bool{x.url.Scheme + "://" + x.url.Host: true}
+	out, err := rewrite(x.url, text, func(abs *url.URL) string {
 		there := pathOf(abs)
-		if there == "" {
-			return abs.String()
-		}
 		u, err := parseTarget(there)
 		if err != nil {
-			return abs.String()
+			return ""
 		}
 		host := u.Scheme + "://" + u.Host
 		ok, known := verdicts[host]
-		if !known && asked < maxHosts {
-			asked++
+		if !known && len(verdicts) < maxHosts {
 			ok = x.g.check(x.r.Context(), u) == nil
 			verdicts[host] = ok
 		}
 		if !ok {
-			return abs.String()
+			return ""
 		}
 		return x.here() + there
 	})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/fetch"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -229,7 +230,7 @@ func (s *objects) begin(ctx context.Context, x *exchange, resp *http.Response) (
 	key := x.url.String()
 	dl, err := s.g.engine.Download(ctx, agent.Request{
 		URL: key, File: filepath.Join(dir, objectFile), Header: x.own, Begun: resp,
-		Fresh: true, Guarded: true, NoRedirects: true, Sequential: true,
+		Class: fetch.Interactive, Fresh: true, Guarded: true, NoRedirects: true, Sequential: true,
 	})
 	if err != nil {
 		resp.Body.Close()
