@@ -49,7 +49,6 @@ type Download struct {
 	src     *source
 	settled bool          // whether there is a manifest is known
 	changed chan struct{} // closed and replaced when one of the above changes
-	turns   turns         // of readers
 	reach   int64         // where an ordinary response is left alone; see awaitReader
 	moved   chan struct{} // told when reach changes
 	kept    int64         // bytes an earlier run had left

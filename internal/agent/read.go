@@ -29,26 +29,38 @@ func (d *Download) Size(ctx context.Context) (int64, error) {
 // manifest, only verified bytes are returned. It returns io.EOF at the end of
 // the object.
 //
-// It may be called by several readers at once, who are waited for in turns.
+// Several readers may call it at once. The download works for the one that told last
+// where it is, and might leave another's place for good, so those who wait tell again.
 func (d *Download) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	me := &turn{off: off}
-	defer d.turns.leave(me)
 	for {
-		n, wait, err := d.readNow(p, me)
+		n, wait, err := d.readNow(p, off)
 		if wait == nil {
 			return n, err
 		}
-		if err := d.awaitTurn(ctx, wait); err != nil {
+		if err := d.awaitFor(ctx, tellAgain, wait); err != nil {
 			return 0, err
 		}
 	}
 }
 
+// tellAgain is how long a reader waits before it tells once more where it is.
+const tellAgain = time.Second
+
+// awaitFor is await that ends without an error when its time is over.
+func (d *Download) awaitFor(ctx context.Context, most time.Duration, changed <-chan struct{}) error {
+	alarm, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	err := d.await(alarm, changed)
+	if alarm.Err() != nil && ctx.Err() == nil {
+		return nil
+	}
+	return err
+}
+
 // readNow reads what is there; if nothing is, wait is closed when that changes.
-func (d *Download) readNow(p []byte, me *turn) (n int, wait <-chan struct{}, err error) {
+func (d *Download) readNow(p []byte, off int64) (n int, wait <-chan struct{}, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	off := me.off
 	size := int64(-1)
 	if d.src != nil {
 		size = d.src.size
@@ -61,14 +73,11 @@ func (d *Download) readNow(p []byte, me *turn) (n int, wait <-chan struct{}, err
 	}
 	switch {
 	case d.file != nil:
-		if d.fetch != nil && d.turns.leads(me, time.Now()) {
+		if d.fetch != nil {
 			d.fetch.SetReader(off) // first, so that a request is under way at once
 		}
-		if n, wait, err = d.file.ReadOrWait(p, off); wait != nil {
-			d.turns.enter(me, time.Now())
-			if d.fetch == nil {
-				wait = d.changed
-			}
+		if n, wait, err = d.file.ReadOrWait(p, off); wait != nil && d.fetch == nil {
+			wait = d.changed
 		}
 		return n, wait, err
 	case d.plain != nil && (d.settled || d.isDone()) && d.plain.Size() > off:

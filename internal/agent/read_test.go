@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 )
@@ -68,4 +69,46 @@ func TestOrdinaryWaitsForItsReader(t *testing.T) {
 	if !errors.Is(err, io.EOF) || !bytes.Equal(got, data) {
 		t.Errorf("read %d of %d bytes, error %v", len(got), len(data), err)
 	}
+}
+
+// TestReadersAtManyPlaces reads an object at several places at once, as download
+// managers do: each reader gets its part, in order and in time.
+func TestReadersAtManyPlaces(t *testing.T) {
+	data := random(3, 24<<20)
+	base, _ := realEdge(t, map[string][]byte{"a": data})
+	e, err := New(Config{Data: t.TempDir(), DownloadLimit: 12 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	d, err := e.Download(t.Context(), Request{URL: base + "/a", Sequential: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	if ordinary, err := d.Ordinary(t.Context()); ordinary || err != nil {
+		t.Fatalf("ordinary %v, %v", ordinary, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	const readers = 4
+	part := len(data) / readers
+	var wg sync.WaitGroup
+	for i := range readers {
+		wg.Go(func() {
+			from := (readers - 1 - i) * part // the last part first: what is before it is out of its window
+			got := make([]byte, part)
+			for n := 0; n < part; {
+				m, err := d.ReadAt(ctx, got[n:min(part, n+32<<10)], int64(from+n))
+				if n += m; err != nil && !errors.Is(err, io.EOF) {
+					t.Errorf("reader at %d: after %d bytes: %v", from, n, err)
+					return
+				}
+			}
+			if !bytes.Equal(got, data[from:from+part]) {
+				t.Errorf("reader at %d: other bytes", from)
+			}
+		})
+	}
+	wg.Wait()
 }
