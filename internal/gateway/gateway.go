@@ -49,6 +49,7 @@ type Gateway struct {
 	port     string
 	policy   *Policy
 	engine   *agent.Engine
+	docs     documents    // of the engine
 	http     *http.Client // for what is passed on
 	pairings *Pairings
 	objects  *objects
@@ -99,7 +100,7 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g := &Gateway{log: cfg.Logger, ln: ln, policy: cfg.Policy, engine: cfg.Engine, http: client, pairings: pairings}
+	g := &Gateway{log: cfg.Logger, ln: ln, policy: cfg.Policy, engine: cfg.Engine, docs: cfg.Engine, http: client, pairings: pairings}
 	_, g.port, _ = net.SplitHostPort(g.Addr())
 	if g.objects, err = openObjects(g, filepath.Join(cfg.Data, "objects"), cfg.Quota); err != nil {
 		return nil, errors.Join(fmt.Errorf("gateway: %w", err), ln.Close())
@@ -199,7 +200,7 @@ func (g *Gateway) check(ctx context.Context, u *url.URL) error {
 	if g.ours(hostport(u)) {
 		return fmt.Errorf("%s: %w: it is the gateway itself", u.Host, ErrRefused)
 	}
-	return g.policy.check(ctx, u, g.engine)
+	return g.policy.check(ctx, u, g.docs)
 }
 
 // fail answers in one line.

@@ -133,7 +133,7 @@ func (s *objects) document(ctx context.Context, u *url.URL) *wire.WellKnown {
 	go func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wellKnownWithin)
 		defer cancel()
-		doc, err := s.g.engine.WellKnown(ctx, u)
+		doc, err := s.g.docs.WellKnown(ctx, u)
 		if err != nil {
 			doc = nil
 		}
