@@ -20,7 +20,7 @@ var errForm = errors.New("want /https/HOST[:PORT]/PATH or /http/HOST[:PORT]/PATH
 // signed or escaped in its own way arrives unchanged.
 func parseTarget(s string) (*url.URL, error) {
 	if len(s) > maxTarget {
-		return nil, fmt.Errorf("a URL of %d bytes, the limit is %d", len(s), maxTarget)
+		return nil, tooLong(len(s))
 	}
 	rest, ok := strings.CutPrefix(s, "/")
 	scheme, rest, ok2 := strings.Cut(rest, "/")
@@ -46,7 +46,14 @@ func parseTarget(s string) (*url.URL, error) {
 	if err != nil || u.Host != host || u.User != nil {
 		return nil, fmt.Errorf("%.100q: %w", path, errForm)
 	}
+	if n := len(u.EscapedPath()) + len(u.RawQuery) + len(u.Host); n > maxTarget-len("/https/?") { // escaping makes it longer
+		return nil, tooLong(n)
+	}
 	return u, nil
+}
+
+func tooLong(n int) error {
+	return fmt.Errorf("a URL of %d bytes, the limit is %d", n, maxTarget)
 }
 
 // parseHost reads a host with or without a port, and gives it the one form by which it
