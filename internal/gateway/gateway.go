@@ -121,7 +121,7 @@ func (g *Gateway) Pairings() *Pairings { return g.pairings }
 func (g *Gateway) Run(ctx context.Context) error {
 	g.objects.restore(ctx)
 	srv := &http.Server{
-		Handler: g, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: idleFor, MaxHeaderBytes: maxHeader,
+		Handler: g, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: idleFor, MaxHeaderBytes: maxHeader, DisableGeneralOptionsHandler: true,
 		ErrorLog:    slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}

@@ -1,0 +1,206 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/edge"
+)
+
+// site is a publisher on this machine: a real edge in front of a directory, and
+// whatever else a test puts on paths.
+type site struct {
+	*httptest.Server
+	dir      string
+	requests atomic.Int64 // for objects that the edge serves
+	mux      map[string]http.HandlerFunc
+}
+
+func newSite(t *testing.T, files map[string][]byte) *site {
+	t.Helper()
+	s := &site{dir: t.TempDir(), mux: map[string]http.HandlerFunc{}}
+	for name, b := range files {
+		s.write(t, name, b, time.Hour)
+	}
+	e, err := edge.New(edge.Config{Origin: s.dir, Data: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := s.mux[r.URL.Path]; h != nil {
+			h(w, r)
+			return
+		}
+		if !strings.HasPrefix(r.URL.Path, "/.well-known/") && r.Header.Get("If-None-Match") == "" {
+			s.requests.Add(1)
+		}
+		e.Handler().ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		s.Close()
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// write makes a file of some age, so that the edge takes it for finished.
+func (s *site) write(t *testing.T, name string, b []byte, age time.Duration) {
+	t.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	then := time.Now().Add(-age)
+	if err := os.Chtimes(path, then, then); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// warm has the edge make the manifest of a file, as for the first client that comes.
+func (s *site) warm(t *testing.T, name string) {
+	t.Helper()
+	poll(t, "the manifest of "+name, func() bool {
+		resp, _ := do(t, http.MethodHead, s.URL+"/"+name, nil)
+		if agent.HasManifest(resp.Header) {
+			return true
+		}
+		do(t, http.MethodGet, s.URL+"/"+name, nil)
+		return false
+	})
+	s.requests.Store(0)
+}
+
+func (s *site) host() string { return strings.TrimPrefix(s.URL, "http://") }
+
+// door is a running gateway.
+type door struct {
+	*Gateway
+	engine *agent.Engine
+	stop   func()
+}
+
+// open runs a gateway until the test ends, whose user has listed publishers.
+func open(t *testing.T, cfg Config, publishers ...string) *door {
+	t.Helper()
+	var err error
+	if cfg.Policy, err = NewPolicy(publishers); err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Data == "" {
+		cfg.Data = t.TempDir()
+	}
+	if cfg.Quota == 0 {
+		cfg.Quota = 64 << 20
+	}
+	cfg.Listen = "127.0.0.1:0"
+	engine, err := agent.New(agent.Config{Data: t.TempDir(), Guard: cfg.Policy.Dial, ListenTCP: "127.0.0.1:0", ListenUDP: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Engine = engine
+	g, err := New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(ctx) }()
+	d := &door{Gateway: g, engine: engine}
+	stopped := false
+	d.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := errors.Join(<-ended, engine.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(d.stop)
+	return d
+}
+
+// at is a URL as the gateway has it.
+func (d *door) at(url string) string {
+	scheme, rest, _ := strings.Cut(url, "://")
+	return "http://" + d.Addr() + "/" + scheme + "/" + rest
+}
+
+// do sends a request without following redirects, and reads the answer.
+func do(t *testing.T, method, url string, h http.Header) (*http.Response, []byte) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range h {
+		req.Header[k] = v
+	}
+	if host := h.Get("Host"); host != "" {
+		req.Host = host
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Errorf("%s: %v", url, err)
+	}
+	return resp, b
+}
+
+func random(seed uint64, n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{byte(seed)}).Read(b)
+	return b
+}
+
+func poll(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	end := time.After(10 * time.Second)
+	for !ok() {
+		select {
+		case <-end:
+			t.Fatalf("waited in vain for %s", what)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// trap is a server that nobody may connect to.
+func trap(t *testing.T) (host string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			t.Error("somebody connects to what is forbidden")
+			_ = c.Close()
+		}
+	}()
+	return ln.Addr().String()
+}
