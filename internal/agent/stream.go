@@ -201,6 +201,30 @@ func (s *Stream) Progress() StreamProgress {
 	return shared.progress()
 }
 
+// Has reports whether a URL is in one of the stream's tracks.
+func (s *Stream) Has(u *url.URL) bool {
+	s.mu.Lock()
+	shared := s.shared
+	s.mu.Unlock()
+	if shared == nil || u.Scheme != s.at.Scheme || u.Host != s.at.Host {
+		return false
+	}
+	_, _, ok := shared.d.Find(nameOf(u))
+	return ok
+}
+
+// Failed reports whether nothing of the stream is shared and nothing will be.
+func (s *Stream) Failed() bool {
+	select {
+	case <-s.ready:
+	default:
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shared == nil
+}
+
 // Open opens a segment, or anything else that belongs to the stream, by its URL. What is
 // in a track, is read as it arrives and verifies; all else, and all that fails before
 // its first byte, is an ordinary GET.

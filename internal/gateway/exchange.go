@@ -35,6 +35,9 @@ func (x *exchange) serve() {
 		x.through()
 		return
 	}
+	if x.segment() {
+		return
+	}
 	o, resp, err := x.g.objects.get(x.r.Context(), x)
 	switch {
 	case err != nil:
@@ -124,6 +127,7 @@ func (x *exchange) answer(resp *http.Response) {
 		}
 		body = io.MultiReader(bytes.NewReader(text), resp.Body)
 		if len(text) <= maxPlaylist {
+			x.g.streams.saw(x.url, resp.Header, text)
 			body = bytes.NewReader(x.playlist(text, h))
 		}
 	}

@@ -53,6 +53,7 @@ type Gateway struct {
 	http     *http.Client // for what is passed on
 	pairings *Pairings
 	objects  *objects
+	streams  *streams
 	traffic  traffic
 }
 
@@ -100,7 +101,8 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g := &Gateway{log: cfg.Logger, ln: ln, policy: cfg.Policy, engine: cfg.Engine, docs: cfg.Engine, http: client, pairings: pairings}
+	g := &Gateway{log: cfg.Logger, ln: ln, policy: cfg.Policy, engine: cfg.Engine, docs: cfg.Engine, http: client, pairings: pairings,
+		streams: &streams{engine: cfg.Engine, open: map[string]*watched{}}}
 	_, g.port, _ = net.SplitHostPort(g.Addr())
 	if g.objects, err = openObjects(g, filepath.Join(cfg.Data, "objects"), cfg.Quota); err != nil {
 		return nil, errors.Join(fmt.Errorf("gateway: %w", err), ln.Close())
@@ -125,6 +127,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 		ErrorLog:    slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
+	watching, unwatch := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() { g.streams.run(watching); close(watched) }()
 	stopped := make(chan error, 1)
 	go func() { stopped <- srv.Serve(g.ln) }()
 	var err error
@@ -141,6 +146,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	case err = <-stopped:
 		err = fmt.Errorf("gateway: %w", err)
 	}
+	unwatch()
+	<-watched
 	g.http.CloseIdleConnections()
 	return errors.Join(err, g.objects.close())
 }
@@ -152,8 +159,9 @@ func (g *Gateway) Traffic() Traffic {
 		FromEdge: g.traffic.passed.Load(), FromCache: g.traffic.cached.Load(),
 	}
 	edge, peers, kept, quota := g.objects.sums()
-	t.FromEdge += edge
-	t.FromPeers, t.Kept, t.Quota = peers, kept, quota
+	of := g.streams.sums()
+	t.FromEdge += edge + of.edge
+	t.FromPeers, t.Kept, t.Quota = peers+of.peers, kept, quota
 	return t
 }
 

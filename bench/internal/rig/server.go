@@ -106,6 +106,20 @@ func Start(ctx context.Context, h *lab.Host, bin, www, state string, flags ...st
 	return start(ctx, h, bin, state, append([]string{"serve", www, "--listen", h.IP.String() + ":80"}, flags...))
 }
 
+// Edge runs `tandem edge` in front of an origin on port 80 of a host until ctx ends,
+// and returns its URL when it is ready.
+func Edge(ctx context.Context, h *lab.Host, bin, origin, control, state string, flags ...string) (url string, err error) {
+	addr := h.IP.String() + ":80"
+	_, err = start(ctx, h, bin, state, append([]string{"edge", "--origin", origin, "--control", control, "--listen", addr}, flags...))
+	return "http://" + addr, err
+}
+
+// Agent runs `tandem agent` on a host until ctx ends; it returns when it is ready.
+func Agent(ctx context.Context, h *lab.Host, bin, state string, flags ...string) error {
+	_, err := start(ctx, h, bin, state, append([]string{"agent"}, flags...))
+	return err
+}
+
 // Control runs `tandem control` on a host until ctx ends, and returns its URL when it
 // is ready. state is a directory for its data and log.
 func Control(ctx context.Context, h *lab.Host, bin, state string) (url string, err error) {

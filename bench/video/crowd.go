@@ -1,0 +1,157 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tandem-cdn/tandem/bench/internal/rig"
+	"github.com/tandem-cdn/tandem/test/lab"
+)
+
+const gateway = "127.0.0.1:7777"
+
+// crowd has everybody watch the stream.
+func (o options) crowd(ctx context.Context, peers bool) (*result, error) {
+	r := &result{Case: o.name(), What: "edge", Date: time.Now().UTC().Format(time.DateOnly)}
+	if peers {
+		r.What = "tandem"
+	}
+	err := rig.InLab(ctx, func(ctx context.Context, l *lab.Lab, dir string) error {
+		t, err := o.set(ctx, l, dir)
+		if err != nil {
+			return err
+		}
+		cc, err := t.edge.CongestionControl(ctx)
+		if err != nil {
+			return err
+		}
+		r.Machine = rig.ThisMachine(cc)
+		before, err := t.edge.Counters(ctx)
+		if err != nil {
+			return err
+		}
+		if r.Players, err = o.watch(ctx, t, peers); err != nil {
+			return err
+		}
+		after, err := t.edge.Counters(ctx)
+		r.Sent = after.Sent - before.Sent
+		return errors.Join(err, o.compare(t, r))
+	})
+	return r, err
+}
+
+// stage is where a crowd watches.
+type stage struct {
+	dir, www     string
+	origin, edge *lab.Host
+	url          string // of the edge
+	homes        []*lab.Host
+}
+
+// set sets the stage: origin and control on one host, the edge on another, players.
+func (o options) set(ctx context.Context, l *lab.Lab, dir string) (*stage, error) {
+	t := &stage{dir: dir, www: filepath.Join(dir, "www")}
+	if err := os.MkdirAll(t.www, 0o755); err != nil {
+		return nil, fmt.Errorf("stream: %w", err)
+	}
+	var err error
+	if t.origin, err = l.Server(ctx, lab.Link{}); err != nil {
+		return nil, err
+	}
+	if t.edge, err = l.Server(ctx, lab.Link{Up: o.link(o.edge)}); err != nil {
+		return nil, err
+	}
+	if t.homes, err = l.Clients(ctx, o.players, lab.Link{Up: o.link(o.up), Down: o.link(o.down)}, lab.Open); err != nil {
+		return nil, err
+	}
+	if err := o.publish(ctx, t.origin, t.www, dir); err != nil {
+		return nil, err
+	}
+	types := `types { application/vnd.apple.mpegurl m3u8; video/mp2t ts; } location ~ m3u8$ { add_header Cache-Control "max-age=1"; }`
+	if !o.live {
+		types = `types { application/vnd.apple.mpegurl m3u8; video/mp2t ts; }`
+	}
+	if err := rig.Nginx(ctx, t.origin, t.www, filepath.Join(dir, "nginx"), types); err != nil {
+		return nil, err
+	}
+	control, err := rig.Control(ctx, t.origin, o.Binary, filepath.Join(dir, "control"))
+	if err != nil {
+		return nil, err
+	}
+	t.url, err = rig.Edge(ctx, t.edge, o.Binary, "http://"+t.origin.IP.String(), control, filepath.Join(dir, "edge"))
+	if err != nil || !o.live {
+		return t, err
+	}
+	return t, rig.Sleep(ctx, time.Duration(8*o.segment)*time.Second) // until the playlist is full
+}
+
+// watch starts the players, one after the other, and waits for them.
+func (o options) watch(ctx context.Context, t *stage, peers bool) ([]played, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	all := make([]played, len(t.homes))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, h := range t.homes {
+		args := []string{playerArg, "-url", t.url + "/index.m3u8", "-behind", o.behind.String()}
+		if o.live {
+			args = append(args, "-until", (time.Duration(o.seconds) * time.Second).String())
+		}
+		if peers {
+			state := filepath.Join(t.dir, h.Name)
+			if err := rig.Agent(ctx, h, o.Binary, state, "--gateway", gateway, "--gateway-publisher", t.edge.IP.String()+":80"); err != nil {
+				return nil, err
+			}
+			args = append(args, "-gateway", "http://"+gateway)
+		}
+		g.Go(func() error {
+			if err := rig.Sleep(ctx, time.Duration(i)*o.stagger); err != nil {
+				return err
+			}
+			out, err := h.Run(ctx, self, args...)
+			if err != nil {
+				return fmt.Errorf("player %d: %w", i+1, err)
+			}
+			return json.Unmarshal(out, &all[i])
+		})
+	}
+	return all, g.Wait()
+}
+
+// compare compares what players were given with what the origin has; of a live stream,
+// with what the others were given where the origin has it no more.
+func (o options) compare(t *stage, r *result) error {
+	seen := map[string]string{}
+	for _, p := range r.Players {
+		for path, sum := range p.Segments {
+			want, known := seen[path]
+			if !known {
+				b, err := os.ReadFile(filepath.Join(t.www, path))
+				want = sum
+				if err == nil {
+					hash := sha256.Sum256(b)
+					want = hex.EncodeToString(hash[:])
+				} else if !o.live {
+					return fmt.Errorf("origin: %w", err)
+				}
+				seen[path] = want
+			}
+			if sum != want {
+				return fmt.Errorf("%w: %s", errWrong, path)
+			}
+		}
+	}
+	return nil
+}

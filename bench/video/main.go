@@ -1,0 +1,117 @@
+//go:build linux
+
+// Command video plays HLS on hosts of the lab, with a player on each that behaves as
+// hls.js does: a stream that ffmpeg has made, from nginx through `tandem edge`, once
+// straight from the edge and once by the gateway of an agent on each host. Every segment
+// is compared with the origin's.
+//
+//	go run ./bench/video                       # on demand, 12 players, 3 renditions
+//	go run ./bench/video -live -n 16 -seconds 600
+//
+// Figures go to bench/results. It needs root, nginx and ffmpeg.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/tandem-cdn/tandem/bench/internal/rig"
+	"github.com/tandem-cdn/tandem/test/lab"
+)
+
+type options struct {
+	rig.Options
+	players int
+	stagger time.Duration
+	up      float64 // Mbit/s
+	down    float64
+	edge    float64
+	seconds int // of the stream
+	segment int // seconds
+	behind  time.Duration
+	live    bool
+	what    string
+}
+
+// result is one crowd of players; the tables of all make bench/results/video.md.
+type result struct {
+	Case    string      `json:"case"`
+	What    string      `json:"what"`
+	Date    string      `json:"date"`
+	Players []played    `json:"players"`
+	Sent    int64       `json:"edge_sent"` // bytes, all headers and control's counted
+	First   int64       `json:"first_viewer"`
+	Machine rig.Machine `json:"machine"`
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == playerArg {
+		rig.Main(playerMain)
+		return
+	}
+	rig.Main(bench)
+}
+
+func parse() options {
+	var o options
+	flag.IntVar(&o.players, "n", 12, "players")
+	flag.DurationVar(&o.stagger, "stagger", 5*time.Second, "between the beginnings of two players")
+	flag.Float64Var(&o.up, "up", 20, "of each player, in Mbit/s")
+	flag.Float64Var(&o.down, "down", 20, "of each player, in Mbit/s")
+	flag.Float64Var(&o.edge, "edge", 0, "what the edge sends at most, in Mbit/s; 0: what it can")
+	flag.IntVar(&o.seconds, "seconds", 120, "how long the stream is, or is watched")
+	flag.IntVar(&o.segment, "segment", 4, "length of a segment in seconds")
+	flag.DurationVar(&o.behind, "behind", 8*time.Second, "where players begin in a live stream")
+	flag.BoolVar(&o.live, "live", false, "a live stream")
+	flag.StringVar(&o.what, "what", "edge,tandem", "what plays: edge alone, tandem")
+	o.Parse(1, "runs of each")
+	return o
+}
+
+func bench(ctx context.Context) error {
+	o := parse()
+	_, remove, err := rig.Tools(ctx, &o.Binary)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	for range o.Runs {
+		for what := range strings.SplitSeq(o.what, ",") {
+			if what != "edge" && what != "tandem" {
+				return fmt.Errorf("-what %q: want edge, tandem", what)
+			}
+			r, err := o.crowd(ctx, what == "tandem")
+			if err != nil {
+				return fmt.Errorf("%s: %w", what, err)
+			}
+			fmt.Println(r)
+			if o.Save {
+				if err := rig.WriteJSON("video-"+r.Case+"-"+what, r); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if !o.Save {
+		return nil
+	}
+	return write()
+}
+
+// name is what the case is filed under.
+func (o options) name() string {
+	kind := "vod"
+	if o.live {
+		kind = "live"
+	}
+	return fmt.Sprintf("%s-n%d-%ds-%g-%g-%g", kind, o.players, o.segment, o.up, o.down, o.edge)
+}
+
+func (o options) link(mbit float64) lab.Rate { return lab.Rate(mbit * float64(lab.Mbit)) }
+
+var errWrong = errors.New("a player was given wrong bytes")

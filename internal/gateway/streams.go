@@ -1,0 +1,204 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tandem-cdn/tandem/internal/agent"
+	"github.com/tandem-cdn/tandem/internal/manifest"
+)
+
+const (
+	// maxStreams bounds the playlists that are remembered.
+	maxStreams = 64
+	// streamIdle is how long a stream is taken part in after the last request.
+	streamIdle = 2 * time.Minute
+	// tryAgain is when a playlist whose stream could not be joined is tried again.
+	tryAgain = 10 * time.Second
+)
+
+// streams are those whose playlists have passed and tell of tracks. One playlist after
+// the other is opened; those of one presentation share their part in the stream.
+type streams struct {
+	engine *agent.Engine
+
+	mu     sync.Mutex
+	open   map[string]*watched // by URL of the playlist
+	closed bool
+	gone   counted // what streams that were closed have had
+}
+
+// watched is one playlist that somebody plays.
+type watched struct {
+	*agent.Stream
+	dir   string // of the playlist, with a slash
+	host  string
+	began time.Time
+	used  time.Time
+}
+
+// counted are bytes by where they came from.
+type counted struct{ edge, peers int64 }
+
+// saw opens the stream of a playlist that was answered with header h, if it is shared.
+func (s *streams) saw(at *url.URL, h http.Header, playlist []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	key, now := at.String(), time.Now()
+	if w := s.open[key]; w != nil {
+		w.used = now
+		if !w.Failed() || now.Sub(w.began) < tryAgain {
+			return
+		}
+		s.drop(key)
+	}
+	st := s.engine.GuardedStream(at, h, playlist)
+	if st == nil {
+		return
+	}
+	if len(s.open) >= maxStreams {
+		s.drop(s.oldest())
+	}
+	s.open[key] = &watched{st, path.Dir(at.Path), at.Host, now, now}
+}
+
+// oldest is the playlist that was used longest ago. The mutex is held.
+func (s *streams) oldest() (key string) {
+	for k, w := range s.open {
+		if key == "" || w.used.Before(s.open[key].used) {
+			key = k
+		}
+	}
+	return key
+}
+
+// drop closes a stream. The mutex is held.
+func (s *streams) drop(key string) {
+	w := s.open[key]
+	delete(s.open, key)
+	last := true // of those that share their part
+	p := w.Progress()
+	for _, o := range s.open {
+		last = last && o.Progress().ID != p.ID
+	}
+	if last {
+		s.gone.edge += p.FromEdge
+		s.gone.peers += p.FromPeers
+	}
+	go func() { _ = w.Close() }() // it waits for what is under way
+}
+
+// of returns the stream that a URL may be a segment of: of the host's, one that has it in
+// a track, else the one whose playlist is nearest above it.
+func (s *streams) of(u *url.URL) *agent.Stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var near *watched
+	for _, w := range s.open {
+		switch {
+		case w.host != u.Host:
+			continue
+		case w.Has(u):
+			w.used = time.Now()
+			return w.Stream
+		case strings.HasPrefix(u.Path, strings.TrimSuffix(w.dir, "/")+"/") && (near == nil || len(w.dir) > len(near.dir)):
+			near = w
+		}
+	}
+	if near == nil || near.Failed() {
+		return nil
+	}
+	near.used = time.Now()
+	return near.Stream
+}
+
+// run closes what nobody plays any more, and all in the end.
+func (s *streams) run(ctx context.Context) {
+	tick := time.NewTicker(streamIdle / 4)
+	defer tick.Stop()
+	for {
+		now := time.Now()
+		select {
+		case <-ctx.Done():
+		case now = <-tick.C:
+		}
+		over := ctx.Err() != nil
+		s.mu.Lock()
+		s.closed = over
+		for key, w := range s.open {
+			if over || now.Sub(w.used) > streamIdle {
+				s.drop(key)
+			}
+		}
+		s.mu.Unlock()
+		if over {
+			return
+		}
+	}
+}
+
+// sums are the bytes that streams have had.
+func (s *streams) sums() counted {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, seen := s.gone, map[manifest.ObjectID]bool{}
+	for _, w := range s.open {
+		p := w.Progress()
+		if seen[p.ID] {
+			continue
+		}
+		seen[p.ID] = true
+		c.edge += p.FromEdge
+		c.peers += p.FromPeers
+	}
+	return c
+}
+
+// segment answers from a stream, if what is asked for may be part of one. What is not in
+// a track passes through it all the same, so that it is shared once it is.
+func (x *exchange) segment() bool {
+	if x.own != nil || conditional(x.r.Header) {
+		return false
+	}
+	st := x.g.streams.of(x.url)
+	if st == nil {
+		return false
+	}
+	seg, err := st.Open(x.r.Context(), x.url.String())
+	if err != nil {
+		return false // the server is asked again, and its answer passed on
+	}
+	defer seg.Close()
+	h := x.w.Header()
+	if from := seg.Header(); from != nil {
+		pass(h, from)
+		x.allowPage(h)
+	} else if kind := mime.TypeByExtension(path.Ext(x.url.Path)); kind != "" {
+		h.Set("Content-Type", kind)
+	}
+	if seg.Size() >= 0 && len(x.header["Range"]) > 0 {
+		http.ServeContent(x.w, x.r, "", time.Time{}, seg)
+		return true
+	}
+	if seg.Size() >= 0 {
+		h.Set("Content-Length", strconv.FormatInt(seg.Size(), 10))
+	}
+	x.w.WriteHeader(http.StatusOK)
+	if _, err := io.Copy(x.w, seg.Paced()); err != nil && !errors.Is(err, context.Canceled) {
+		x.g.log.Debug("gateway: segment broke off", "host", x.url.Host, "error", err)
+		panic(http.ErrAbortHandler) // the client must not take it for the whole
+	}
+	return true
+}
