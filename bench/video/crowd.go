@@ -105,16 +105,19 @@ func (o options) watch(ctx context.Context, t *stage, peers bool) ([]played, err
 	all := make([]played, len(t.homes))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, h := range t.homes {
-		args := []string{playerArg, "-url", t.url + "/index.m3u8", "-behind", o.behind.String()}
+		args := []string{playerArg, "-behind", o.behind.String()}
 		if o.live {
 			args = append(args, "-until", (time.Duration(o.seconds) * time.Second).String())
 		}
 		if peers {
 			state := filepath.Join(t.dir, h.Name)
-			if err := rig.Agent(ctx, h, o.Binary, state, "--gateway", gateway, "--gateway-publisher", t.edge.IP.String()+":80"); err != nil {
+			if err := rig.Agent(ctx, h, o.Binary, state, "--gateway", gateway, "--gateway-publisher", t.edge.IP.String()+":80", "--gateway-publisher", t.origin.IP.String()+":8090"); err != nil {
 				return nil, err
 			}
-			args = append(args, "-gateway", "http://"+gateway)
+			root := "/http/" + t.edge.IP.String() + "/"
+			args = append(args, "-url", "http://"+gateway+root+"index.m3u8", "-root", root)
+		} else {
+			args = append(args, "-url", t.url+"/index.m3u8")
 		}
 		g.Go(func() error {
 			if err := rig.Sleep(ctx, time.Duration(i)*o.stagger); err != nil {

@@ -50,10 +50,10 @@ type played struct {
 
 // player plays one stream.
 type player struct {
-	url     string        // of the multivariant playlist, or the only media playlist
-	gateway string        // base of the agent's gateway; empty: none
-	behind  time.Duration // the live edge, where it begins
-	until   time.Duration // it stops, 0: at the end
+	url    string        // of the multivariant playlist, or the only media playlist
+	root   string        // what precedes the paths of the server's files
+	behind time.Duration // the live edge, where it begins
+	until  time.Duration // it stops, 0: at the end
 
 	client   *http.Client
 	began    time.Time
@@ -82,7 +82,7 @@ func playerMain(ctx context.Context) error {
 	}
 	f := flag.NewFlagSet(playerArg, flag.ExitOnError)
 	f.StringVar(&p.url, "url", "", "of the playlist")
-	f.StringVar(&p.gateway, "gateway", "", "base URL")
+	f.StringVar(&p.root, "root", "/", "what precedes the paths of files in URLs")
 	f.DurationVar(&p.behind, "behind", 8*time.Second, "where to begin in a live stream")
 	f.DurationVar(&p.until, "until", 0, "when to stop")
 	if err := f.Parse(os.Args[2:]); err != nil {
@@ -259,12 +259,12 @@ func (p *player) keep(ctx context.Context, link string) (int, error) {
 		return 0, err
 	}
 	sum := sha256.Sum256(b)
-	p.out.Segments[strings.TrimPrefix(u.Path, "/")] = hex.EncodeToString(sum[:])
+	p.out.Segments[strings.TrimPrefix(u.Path, p.root)] = hex.EncodeToString(sum[:])
 	p.out.Bytes += int64(len(b))
 	return len(b), nil
 }
 
-// get gets a resource, by way of the gateway if there is one, and again while that fails.
+// get gets a resource, again while that fails.
 func (p *player) get(ctx context.Context, link string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -281,15 +281,7 @@ func (p *player) get(ctx context.Context, link string) ([]byte, error) {
 }
 
 func (p *player) once(ctx context.Context, link string) ([]byte, error) {
-	u, err := url.Parse(link)
-	if err != nil {
-		return nil, err
-	}
-	at := link
-	if p.gateway != "" {
-		at = p.gateway + "/" + u.Scheme + "/" + u.Host + u.RequestURI()
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -299,7 +291,7 @@ func (p *player) once(ctx context.Context, link string) ([]byte, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("get %s: %s", at, resp.Status)
+		return nil, fmt.Errorf("get %s: %s", link, resp.Status)
 	}
 	return io.ReadAll(resp.Body)
 }

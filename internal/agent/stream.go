@@ -63,32 +63,75 @@ func (e *Engine) OpenStream(ctx context.Context, playlist string) (*Stream, erro
 }
 
 // GuardedStream is OpenStream for a playlist that has come from at with header h, in a
-// stream all of whose servers must pass [Config.Guard]; nil where the header tells of no
-// track.
+// stream all of whose servers must pass [Config.Guard]; nil for one that lists no media.
 func (e *Engine) GuardedStream(at *url.URL, h http.Header, playlist []byte) *Stream {
-	links := trackLinks(at, h)
-	if len(links) == 0 || e.cfg.NoP2P || e.guarded == nil {
+	if !listsMedia(playlist) || e.cfg.NoP2P || e.guarded == nil {
 		return nil
 	}
 	s := &Stream{e: e, web: e.guarded, guarded: true, ready: make(chan struct{}), at: at, header: h, playlist: playlist}
-	s.begin(links)
+	s.begin(trackLinks(at, h))
 	return s
+}
+
+// listsMedia reports whether a playlist may be that of a track: it is an MPD, or a media
+// playlist of HLS.
+func listsMedia(playlist []byte) bool {
+	return bytes.Contains(playlist, []byte("#EXTINF")) || bytes.Contains(playlist, []byte("<MPD"))
 }
 
 // begin takes part in the stream of the tracks at links.
 func (s *Stream) begin(links []*url.URL) {
 	var joining context.Context
 	joining, s.cancel = context.WithCancel(s.e.ctx)
-	if len(links) == 0 || s.e.cfg.NoP2P {
+	if !listsMedia(s.playlist) || s.e.cfg.NoP2P {
 		close(s.ready)
 		return
 	}
 	s.e.start(func() {
 		defer close(s.ready)
-		if err := s.join(joining, links); err != nil && joining.Err() == nil {
+		var err error
+		if len(links) == 0 {
+			links, err = s.ask(joining)
+		}
+		if err == nil && len(links) > 0 {
+			err = s.join(joining, links)
+		}
+		if err != nil && joining.Err() == nil {
 			s.e.log.Info("stream without peers", "url", s.at.Redacted(), "reason", err)
 		}
 	})
+}
+
+// askAfter are the pauses after which an edge that has answered without links to tracks
+// is asked whether it has begun some: the first to ask for a playlist is answered before
+// the edge has read it.
+var askAfter = []time.Duration{300 * time.Millisecond, time.Second}
+
+// ask asks for the links of a playlist that has come without, if it is an edge's at all.
+func (s *Stream) ask(ctx context.Context) (links []*url.URL, err error) {
+	if _, err := s.e.hosts.get(ctx, s.web, s.at); err != nil {
+		return nil, nil //nolint:nilerr // an ordinary server
+	}
+	for _, pause := range askAfter {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodHead, s.at.String(), nil)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrURL, err)
+		}
+		resp, err := s.web.Do(req)
+		if err != nil {
+			return nil, classify(err)
+		}
+		resp.Body.Close()
+		if links = trackLinks(s.at, resp.Header); len(links) > 0 {
+			break
+		}
+	}
+	return links, nil
 }
 
 // load gets the playlist and the links to the tracks that it tells of.
