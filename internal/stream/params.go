@@ -44,8 +44,9 @@ const (
 	// depth is how much is asked of a peer ahead, in time at its rate, beside one and a
 	// half round trips: less than for a download, since what waits at a peer cannot be
 	// asked of another.
-	depth    = 300 * time.Millisecond
-	maxQueue = 4 << 20 // bytes
+	depth = 300 * time.Millisecond
+	// leastWindow and maxQueue bound it, in bytes.
+	leastWindow, maxQueue = 128 << 10, 4 << 20
 	// maxAsked bounds what is asked of all peers, in bytes.
 	maxAsked = 32 << 20
 	// guess is the rate of a source that is not measured, in bytes per second.

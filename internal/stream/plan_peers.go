@@ -26,8 +26,11 @@ type peer struct {
 	heard time.Duration // when something came of it, or was asked after a pause
 	until time.Duration // it is not to be asked before
 	good  bool          // something of it has verified
-	snubs int
-	lies  int
+	// window is how much may be asked of it ahead, in bytes: more with every piece that
+	// comes, and no more than it takes when it is busy.
+	window int64
+	snubs  int
+	lies   int
 }
 
 // holding is what a peer has of a track.
@@ -45,7 +48,7 @@ type asking struct {
 
 // AddPeer has a peer come.
 func (p *Plan) AddPeer(id PeerID, info PeerInfo) {
-	q := &peer{id: id, info: info, has: map[TrackID]*holding{}}
+	q := &peer{id: id, info: info, has: map[TrackID]*holding{}, window: leastWindow}
 	p.peers[id] = q
 	i, _ := slices.BinarySearchFunc(p.order, id, func(q *peer, id PeerID) int { return int(q.id - id) })
 	p.order = slices.Insert(p.order, i, q)
@@ -153,6 +156,7 @@ func (p *Plan) PeerPiece(id PeerID, of TrackID, piece int, ok bool) bool {
 	}
 	if q != nil {
 		q.good, q.snubs = true, 0
+		q.window = min(q.window+t.segOf(piece).pieceLen(piece), maxQueue)
 	}
 	return p.got(t, piece)
 }
@@ -165,6 +169,10 @@ func (p *Plan) PeerReject(now time.Duration, id PeerID, of TrackID, piece int, m
 	}
 	p.take(q, p.tracks[of], piece)
 	if !missing {
+		q.window = max(q.queued(), leastWindow)
+		if len(q.queue) > 0 { // it serves, but not that much at once
+			retry = leastPause
+		}
 		q.until = max(q.until, now+max(retry, leastPause))
 		return
 	}
@@ -234,7 +242,7 @@ func (q *peer) room(now time.Duration, n int64) bool {
 		return false
 	}
 	deep := q.pace.rate() * (depth + 3*q.info.RTT/2).Seconds()
-	return float64(q.queued()+n) <= min(deep, maxQueue)
+	return float64(q.queued()+n) <= min(deep, float64(q.window))
 }
 
 // best is the peer that would have a piece here first of those that have room, and how
