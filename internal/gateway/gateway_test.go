@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,9 +22,8 @@ import (
 // whatever else a test puts on paths.
 type site struct {
 	*httptest.Server
-	dir      string
-	requests atomic.Int64 // for objects that the edge serves
-	mux      map[string]http.HandlerFunc
+	dir string
+	mux map[string]http.HandlerFunc
 }
 
 func newSite(t *testing.T, files map[string][]byte) *site {
@@ -43,13 +41,17 @@ func newSite(t *testing.T, files map[string][]byte) *site {
 			h(w, r)
 			return
 		}
-		if !strings.HasPrefix(r.URL.Path, "/.well-known/") && r.Header.Get("If-None-Match") == "" {
-			s.requests.Add(1)
-		}
 		e.Handler().ServeHTTP(w, r)
 	}))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ran := make(chan error, 1)
+	go func() { ran <- e.Run(ctx) }()
 	t.Cleanup(func() {
 		s.Close()
+		cancel()
+		if err := <-ran; err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
 		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
@@ -70,18 +72,16 @@ func (s *site) write(t *testing.T, name string, b []byte, age time.Duration) {
 	}
 }
 
-// warm has the edge make the manifest of a file, as for the first client that comes.
+// warm waits for the edge to make the manifest of a file.
 func (s *site) warm(t *testing.T, name string) {
 	t.Helper()
 	poll(t, "the manifest of "+name, func() bool {
 		resp, _ := do(t, http.MethodHead, s.URL+"/"+name, nil)
-		if agent.HasManifest(resp.Header) {
-			return true
-		}
-		do(t, http.MethodGet, s.URL+"/"+name, nil)
-		return false
+		_, link, _ := strings.Cut(resp.Header.Get("Link"), "<")
+		link, _, _ = strings.Cut(link, ">")
+		do(t, http.MethodGet, s.URL+link, nil)
+		return agent.HasManifest(resp.Header)
 	})
-	s.requests.Store(0)
 }
 
 func (s *site) host() string { return strings.TrimPrefix(s.URL, "http://") }

@@ -270,6 +270,9 @@ func (s *objects) watch(o *object) {
 	_, err := o.dl.Wait(context.Background()) // it ends with the engine at the latest
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.all[o] {
+		return // it has been dropped
+	}
 	if err == nil {
 		o.whole = true
 		err = o.save()

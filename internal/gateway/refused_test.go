@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"net/http"
 	"net/url"
@@ -20,6 +21,13 @@ type everybody struct{}
 
 func (everybody) WellKnown(context.Context, *url.URL) (*wire.WellKnown, error) {
 	return &wire.WellKnown{Version: 1, Gateway: true}, nil
+}
+
+// nobody says that no host has.
+type nobody struct{}
+
+func (nobody) WellKnown(context.Context, *url.URL) (*wire.WellKnown, error) {
+	return &wire.WellKnown{Version: 1}, nil
 }
 
 // The gateway gets nothing from whom it must not, however it is asked: a server that is
@@ -86,6 +94,10 @@ func TestRefusedTargets(t *testing.T) {
 				t.Errorf("%s: %q does not say what to do", path, body)
 			}
 		}
+	}
+	d.policy.ports[d.Addr()] = true
+	if resp, body := do(t, http.MethodGet, "http://"+d.Addr()+"/http/"+d.Addr()+"/", nil); resp.StatusCode != 403 {
+		t.Errorf("a gateway that is its own publisher: %s %s", resp.Status, body)
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"} {
 		if resp, body := do(t, method, "http://"+d.Addr()+"/https/in.example/", nil); resp.StatusCode != 405 {
@@ -281,8 +293,21 @@ func TestNamedPlacesAreGuarded(t *testing.T) {
 		_, _ = w.Write([]byte(`{"version":1,"control":["ws://` + forbidden + `/c"],"jwks":{"keys":[]},"grants":"http://` + forbidden + `/g","manifests":"http://` + forbidden + `/m{path}","mirrors":["http://` + forbidden + `"]}`))
 	}
 	d := open(t, Config{}, s.host())
-	resp, body := do(t, http.MethodGet, d.at(s.URL+"/x"), nil)
-	if resp.StatusCode != 200 || string(body) != string(data) {
+	if resp, body := do(t, http.MethodGet, d.at(s.URL+"/x"), nil); resp.StatusCode != 200 || string(body) != string(data) {
+		t.Errorf("%s, %d bytes", resp.Status, len(body))
+	}
+	// With a manifest that holds, it comes to a grant.
+	s = newSite(t, map[string][]byte{"f.bin": data})
+	s.warm(t, "f.bin")
+	_, doc := do(t, http.MethodGet, s.URL+wire.WellKnownPath, nil)
+	var w wire.WellKnown
+	if err := json.Unmarshal(doc, &w); err != nil {
+		t.Fatal(err)
+	}
+	w.Grants, w.Control = "http://"+forbidden+"/g", []string{"ws://" + forbidden + "/c"}
+	s.mux[wire.WellKnownPath] = func(rw http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(rw).Encode(w) }
+	d = open(t, Config{}, s.host())
+	if resp, body := do(t, http.MethodGet, d.at(s.URL+"/f.bin"), nil); resp.StatusCode != 200 || string(body) != string(data) {
 		t.Errorf("%s, %d bytes", resp.Status, len(body))
 	}
 }
