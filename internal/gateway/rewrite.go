@@ -5,17 +5,22 @@ import (
 	"errors"
 	"net/url"
 
+	"github.com/tandem-cdn/tandem/internal/media/dash"
 	"github.com/tandem-cdn/tandem/internal/media/hls"
 )
 
-// errNoPlaylist says that what was called a playlist is none that can be rewritten.
-var errNoPlaylist = errors.New("not an HLS playlist")
+// errNoPlaylist says that what was called a playlist is none.
+var errNoPlaylist = errors.New("neither an HLS playlist nor an MPD")
 
-// rewrite puts f(URL) for the references of an HLS playlist that came from base, "" for
-// those that stay.
+// rewrite puts f(URL) for the references of a playlist or MPD that came from base, and
+// leaves those for which that is "".
 func rewrite(base *url.URL, text []byte, f func(*url.URL) string) ([]byte, error) {
-	if !bytes.HasPrefix(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")), []byte("#EXTM3U")) {
-		return nil, errNoPlaylist
+	start := bytes.TrimSpace(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")))
+	switch {
+	case bytes.HasPrefix(start, []byte("#EXTM3U")):
+		return hls.Rewrite(text, base, f)
+	case bytes.HasPrefix(start, []byte("<")) && bytes.Contains(start, []byte("<MPD")):
+		return dash.Rewrite(text, base, f)
 	}
-	return hls.Rewrite(text, base, f)
+	return nil, errNoPlaylist
 }
