@@ -47,7 +47,7 @@ func (x *exchange) serve() {
 		o.serve(x)
 	case resp == nil:
 		x.through()
-	case len(x.header["Range"]) > 0 || conditional(x.r.Header): // it was asked for without
+	case x.r.Method == http.MethodHead, len(x.header["Range"]) > 0, conditional(x.r.Header): // it was asked for otherwise
 		resp.Body.Close()
 		x.through()
 	default:
@@ -58,17 +58,29 @@ func (x *exchange) serve() {
 // mayShare reports whether a request may be for an object that is shared. Playlists
 // are asked for as they change, and never are.
 func (x *exchange) mayShare() bool {
-	return x.r.Method == http.MethodGet && !namesPlaylist(x.url)
+	return !namesPlaylist(x.url)
 }
 
-// through passes the request on as it is.
+// through passes the request on as it is, but for parts of playlists: players ask for
+// the part that is the whole, and only the whole can be rewritten.
 func (x *exchange) through() {
+	if namesPlaylist(x.url) {
+		x.wantWhole()
+	}
 	resp, err := x.ask(x.r.Context(), x.r.Method, x.header)
 	if err != nil {
 		x.failed(err)
 		return
 	}
 	x.answer(resp)
+}
+
+// wantWhole has the request be for all of it; it reports whether it was for a part.
+func (x *exchange) wantWhole() bool {
+	part := x.header.Get("Range") != ""
+	x.header.Del("Range")
+	x.header.Del("If-Range")
+	return part
 }
 
 // ask sends a request to the publisher.
@@ -109,6 +121,10 @@ func (x *exchange) failed(err error) {
 func (x *exchange) answer(resp *http.Response) {
 	resp.Body = x.g.engine.Metered(x.r.Context(), resp.Body)
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusPartialContent && isPlaylist(x.url, resp.Header) && x.wantWhole() {
+		x.through()
+		return
+	}
 	h := x.w.Header()
 	pass(h, resp.Header)
 	x.allowPage(h)

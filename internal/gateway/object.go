@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/agent"
@@ -85,7 +86,9 @@ func (o *object) renew(h http.Header) {
 	next := o.header.Clone()
 	for _, k := range []string{"Age", "Cache-Control", "Date", "Expires", "Pragma"} {
 		next.Del(k)
-		if v := h.Values(k); len(v) > 0 {
+	}
+	for k, v := range h { // RFC 9111 §3.2
+		if !strings.HasPrefix(k, "Content-") && k != "Etag" {
 			next[k] = slices.Clone(v)
 		}
 	}

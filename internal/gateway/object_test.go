@@ -341,6 +341,11 @@ func TestPlaylists(t *testing.T) {
 			t.Errorf("%s: ETag %s", path, tag)
 		}
 	}
+	for _, path := range []string{"/v/p.m3u8", "/v/p"} {
+		if resp, body := do(t, http.MethodGet, d.at(s.URL+path), header("Range", "bytes=0-")); resp.StatusCode != 200 || string(body) != want {
+			t.Errorf("%s from its first byte on: %s\n%s", path, resp.Status, body)
+		}
+	}
 	if resp, _ := do(t, http.MethodGet, d.at(s.URL+"/v/p.m3u8"), header("If-None-Match", `W/"1"`)); resp.StatusCode != 304 {
 		t.Errorf("a playlist that has not changed: %s", resp.Status)
 	}

@@ -62,7 +62,7 @@ func openObjects(g *Gateway, dir string, quota int64) (*objects, error) {
 func (s *objects) get(ctx context.Context, x *exchange) (*object, *http.Response, error) {
 	key, began := x.url.String(), time.Now()
 	if x.own != nil { // never anybody else's object
-		if len(x.r.Header["Range"]) > 0 || conditional(x.r.Header) || !s.shares(ctx, x.url) {
+		if x.r.Method == http.MethodHead || len(x.r.Header["Range"]) > 0 || conditional(x.r.Header) || !s.shares(ctx, x.url) {
 			return nil, nil, nil
 		}
 		return s.open(ctx, x, nil)
@@ -75,7 +75,7 @@ func (s *objects) get(ctx context.Context, x *exchange) (*object, *http.Response
 			s.mu.Unlock()
 			return o, nil, nil
 		}
-		if o == nil && (s.plain[key] || conditional(x.r.Header)) {
+		if o == nil && (x.r.Method == http.MethodHead || s.plain[key] || conditional(x.r.Header)) {
 			s.mu.Unlock()
 			return nil, nil, nil
 		}

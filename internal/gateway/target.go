@@ -46,6 +46,9 @@ func parseTarget(s string) (*url.URL, error) {
 	if err != nil || u.Host != host || u.User != nil {
 		return nil, fmt.Errorf("%.100q: %w", path, errForm)
 	}
+	if strings.Contains(u.EscapedPath(), "/.") { // "." and ".." say nothing to a server (RFC 3986 §6.2.2.3); apt has them
+		u = u.ResolveReference(u)
+	}
 	if n := len(u.EscapedPath()) + len(u.RawQuery) + len(u.Host); n > maxTarget-len("/https/?") { // escaping makes it longer
 		return nil, tooLong(n)
 	}
