@@ -14,19 +14,40 @@ import (
 // track: the playlist is loaded every second.
 const late = time.Second + 200*time.Millisecond
 
-// watched notes when segments appear in a playlist.
+// watched notes when segments appear at the origin.
 type watched struct {
-	path string
-	at   map[string]time.Time
+	names func() []string // those that are there
+	at    map[string]time.Time
+}
+
+// inPlaylist watches an HLS playlist.
+func inPlaylist(path string) *watched {
+	return &watched{at: map[string]time.Time{}, names: func() []string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil
+		}
+		return segmentsIn(b, "/")
+	}}
+}
+
+// inFolder watches files.
+func inFolder(dir, pattern string) *watched {
+	return &watched{at: map[string]time.Time{}, names: func() (names []string) {
+		paths, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return nil
+		}
+		for _, p := range paths {
+			names = append(names, "/"+filepath.Base(p))
+		}
+		return names
+	}}
 }
 
 func (w *watched) look() {
-	b, err := os.ReadFile(w.path)
-	if err != nil {
-		return
-	}
 	now := time.Now()
-	for _, name := range segmentsIn(b, "/") {
+	for _, name := range w.names() {
 		if _, ok := w.at[name]; !ok {
 			w.at[name] = now
 		}
@@ -93,13 +114,14 @@ func TestLiveHLS(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes 15 seconds of live stream")
 	}
+	t.Parallel()
 	dir, data := t.TempDir(), t.TempDir()
 	live := func() (stop func()) {
 		return ffmpeg.Live(t, dir, "-f", "hls", "-hls_time", "2", "-hls_list_size", "4",
 			"-hls_flags", "omit_endlist+delete_segments+temp_file", "-var_stream_map", "v:0 v:1", "%v.m3u8")
 	}
 	stop := live()
-	w := &watched{path: filepath.Join(dir, "0.m3u8"), at: map[string]time.Time{}}
+	w := inPlaylist(filepath.Join(dir, "0.m3u8"))
 	until(t, "the first segment", func() bool { w.look(); return len(w.at) > 0 })
 	origin := nginx.Serve(t, dir)
 
@@ -131,4 +153,37 @@ func TestLiveHLS(t *testing.T) {
 		return n.Segment >= 2
 	})
 	other.check(origin)
+}
+
+// A live MPD of ffmpeg at nginx, with a timeline and with numbers that follow from
+// the clock.
+func TestLiveDASH(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes 8 seconds of live stream")
+	}
+	t.Parallel()
+	for _, timeline := range []string{"1", "0"} {
+		t.Run("timeline "+timeline, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			ffmpeg.Live(t, dir, "-f", "dash", "-seg_duration", "2", "-window_size", "4", "-use_timeline", timeline, "live.mpd")
+			w := inFolder(dir, "chunk-stream1-*.m4s")
+			until(t, "the first segment", func() bool { w.look(); return len(w.at) > 0 })
+			origin := nginx.Serve(t, dir)
+			e, base := start(t, Config{Origin: origin})
+			paths := tracksOf(t, base+"/live.mpd", 2)
+			get(t, base+"/chunk-stream1-00001.m4s") // which says what is played
+			v := view(t, e, base, paths[1])
+			until(t, "the first segment", func() bool { v.more(1); next, _ := v.track.Next(); return next.Segment >= 2 })
+			v.followFor(origin, w, 5*time.Second)
+			if _, _, ok := v.track.Find("/init-stream1.m4s"); !ok {
+				t.Error("the initialization is not in the track")
+			}
+			other := view(t, e, base, paths[0])
+			other.more(0)
+			if next, _ := other.track.Next(); next.Segment > 0 {
+				t.Errorf("%d segments of what nobody plays", next.Segment)
+			}
+		})
+	}
 }

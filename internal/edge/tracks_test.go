@@ -190,6 +190,52 @@ func TestHLS(t *testing.T) {
 	}
 }
 
+// A DASH presentation: one stream, a track for each representation that is played.
+func TestDASH(t *testing.T) {
+	for _, addressing := range [][]string{
+		{"-use_timeline", "1"}, {"-use_timeline", "0"}, {"-use_template", "0", "-use_timeline", "0"},
+	} {
+		dir := t.TempDir()
+		ffmpeg.Stream(t, dir, "10", append(append([]string{"-f", "dash", "-seg_duration", "2"}, addressing...), "v.mpd")...)
+		origin := nginx.Serve(t, dir)
+		e, base := start(t, Config{Origin: origin})
+		paths := tracksOf(t, base+"/v.mpd", 2)
+		var ids []track.StreamID
+		for i, path := range paths {
+			v := view(t, e, base, path)
+			if want := fmt.Sprintf("/v.mpd#%d", i); v.track.Header.Name != want {
+				t.Errorf("%s, want %s", v.track.Header.Name, want)
+			}
+			ids = append(ids, v.track.Header.Stream)
+			get(t, fmt.Sprintf("%s/chunk-stream%d-00001.m4s", base, i))
+			v.toEnd()
+			var want []string
+			for _, pattern := range []string{"init-stream%d.m4s", "chunk-stream%d-*.m4s"} {
+				want = append(want, inFolder(dir, fmt.Sprintf(pattern, i)).names()...)
+			}
+			sameNames(t, v.check(origin), want)
+		}
+		if ids[0] != ids[1] {
+			t.Error("the representations are different streams")
+		}
+		grantFor(t, e, base, ids[0], "/v.mpd")
+	}
+}
+
+// Representations that are one file have no track.
+func TestDASHOfFiles(t *testing.T) {
+	dir := t.TempDir()
+	ffmpeg.Stream(t, dir, "4", "-f", "dash", "-seg_duration", "2", "-single_file", "1", "v.mpd")
+	_, base := start(t, Config{Origin: nginx.Serve(t, dir)})
+	for range 5 {
+		if paths := trackPaths(get(t, base+"/v.mpd")); len(paths) > 0 {
+			t.Fatalf("tracks %v", paths)
+		}
+		pause := time.NewTimer(50 * time.Millisecond) // for the edge to read it
+		<-pause.C
+	}
+}
+
 func sameNames(t testing.TB, got, want []string) {
 	t.Helper()
 	have := map[string]int{}

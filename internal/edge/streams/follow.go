@@ -51,6 +51,8 @@ type listing struct {
 	base       string        // scheme and host that names are on
 	keys       []hls.Key     // what they name is never taken
 	first      time.Duration // where the first segment lies, if nothing else tells
+	absolute   bool          // times are those of the presentation, not of the playlist
+	next       time.Time     // when there will be more without another load; zero: never
 	renditions []media.Rendition
 }
 
@@ -98,6 +100,7 @@ type follow struct {
 	target     time.Duration
 	pace       time.Duration
 
+	relist   time.Time // when the playlist is to be listed again; zero: not
 	loading  bool
 	loaded   time.Time // the last time; zero for never
 	failures int       // to load, in a row
@@ -117,9 +120,17 @@ type want struct {
 
 // step is what is to be done now.
 type step struct {
-	load bool
-	take []want
-	wake time.Time // when to ask again if nothing happens before; zero: never
+	load   bool
+	relist bool // list what was loaded last once more
+	take   []want
+	wake   time.Time // when to ask again if nothing happens before; zero: never
+}
+
+// at asks to be asked again at a time.
+func (s *step) at(t time.Time) {
+	if s.wake.IsZero() || t.Before(s.wake) {
+		s.wake = t
+	}
 }
 
 // next returns what to do. What it returns is taken to be under way.
@@ -127,9 +138,16 @@ func (f *follow) next(now time.Time) step {
 	var s step
 	if at, ok := f.due(now); ok {
 		if at.After(now) {
-			s.wake = at
+			s.at(at)
 		} else {
 			s.load, f.loading = true, true
+		}
+	}
+	if !f.relist.IsZero() && f.live && f.active(now) {
+		if f.relist.After(now) {
+			s.at(f.relist)
+		} else {
+			s.relist, f.relist = true, time.Time{}
 		}
 	}
 	for _, r := range f.renditions {
@@ -181,9 +199,7 @@ func (r *rendition) next(now time.Time, s *step) {
 				continue
 			}
 			if it.again.After(now) {
-				if s.wake.IsZero() || it.again.Before(s.wake) {
-					s.wake = it.again
-				}
+				s.at(it.again)
 				continue
 			}
 			if it.need != nil && !it.need.done && !it.need.flying && it.need.tries < maxTries {
@@ -253,10 +269,13 @@ func (f *follow) askFor(now time.Time, name, tag string) {
 	}
 }
 
-// keep notes that somebody waits for what comes to a rendition's track.
-func (f *follow) keep(now time.Time, id string) {
+// keep notes that somebody waits for what comes to a rendition's track, which has
+// begun: it is followed on, or again after a restart. Waiting alone does not begin
+// one, for who knows an MPD may wait for all that it lists.
+func (f *follow) keep(now time.Time, id string, begun bool) {
 	f.asked = now
-	if r := f.by[id]; r != nil {
+	r := f.by[id]
+	if r != nil && (f.single || now.Sub(r.asked) < f.lately() || begun && r.asked.IsZero()) {
 		r.asked = now
 		f.wantLive(now, r)
 	}
@@ -305,7 +324,15 @@ func (f *follow) failed(now time.Time) {
 func (f *follow) took(now time.Time, tag string, l *listing) (ended []*rendition) {
 	f.loading, f.changed, f.failures = false, false, 0
 	f.loaded, f.tag = now, tag
+	return f.list(now, l)
+}
+
+// list notes what a load says, or what it says by now.
+func (f *follow) list(now time.Time, l *listing) (ended []*rendition) {
 	f.live, f.single, f.target, f.pace = l.live, l.single, l.target, max(l.pace, minPace)
+	if f.relist = l.next; !f.relist.IsZero() && f.relist.Before(now.Add(minPace)) {
+		f.relist = now.Add(minPace)
+	}
 	if l.change == media.Stale {
 		return nil
 	}
@@ -386,6 +413,9 @@ func (r *rendition) list(m *media.Rendition, l *listing) {
 // place finds out where the playlist's time lies in that of the track, which goes
 // on when the beginning of a live playlist moves on.
 func (r *rendition) place(m *media.Rendition, l *listing) {
+	if l.absolute {
+		return
+	}
 	for i := range m.Segments {
 		if it := r.named[nameOf(&m.Segments[i].Resource, l.base)]; it != nil {
 			r.shift, r.placed = it.start-m.Segments[i].Start, true

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/media"
+	"github.com/tandem-cdn/tandem/internal/media/dash"
 	"github.com/tandem-cdn/tandem/internal/media/hls"
 )
 
@@ -69,6 +70,7 @@ type reader struct {
 	host string   // scheme and host of that
 	kind kind
 	hls  *hls.Media // as it was loaded last
+	dash *dash.MPD  // likewise
 }
 
 func newReader(key string, k kind, public *url.URL) (*reader, error) {
@@ -83,7 +85,8 @@ func newReader(key string, k kind, public *url.URL) (*reader, error) {
 // of its media playlists.
 func (r *reader) read(b []byte, now time.Time) (l *listing, children []string, err error) {
 	if r.kind == isDASH {
-		return r.readDASH(b, now)
+		l, err := r.readDASH(b, now)
+		return l, nil, err
 	}
 	p, err := hls.Parse(b, hls.Context{Base: r.base, Previous: r.hls})
 	if err != nil {
@@ -145,7 +148,3 @@ func (r *reader) children(m *hls.Multivariant) []string {
 
 // maxChildren bounds the media playlists of a stream.
 const maxChildren = 256
-
-func (r *reader) readDASH([]byte, time.Time) (*listing, []string, error) {
-	return nil, nil, fmt.Errorf("playlist %.200q: DASH", r.key)
-}

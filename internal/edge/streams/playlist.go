@@ -142,6 +142,10 @@ func (p *playlist) run() {
 		for _, w := range step.take {
 			work.Go(func() { p.take(w) })
 		}
+		if step.relist {
+			p.relist(now)
+			continue
+		}
 		var timer <-chan time.Time
 		if !step.wake.IsZero() {
 			timer = time.After(step.wake.Sub(now))
@@ -169,9 +173,10 @@ func (p *playlist) hear(now time.Time) {
 		p.follow.askFor(now, key, tag)
 	}
 	for name := range in.waited {
+		p.follow.asked = now
 		for id, t := range p.tracks {
-			if t.Header.Name == name {
-				p.follow.keep(now, id)
+			if next, _ := t.Next(); t.Header.Name == name {
+				p.follow.keep(now, id, next.Segment > 0)
 			}
 		}
 	}
@@ -222,7 +227,22 @@ func (p *playlist) loaded(now time.Time, b []byte, tag string, err error) {
 	if first {
 		p.awaitOthers()
 	}
-	ended := p.follow.took(now, tag, l)
+	p.listed(p.follow.took(now, tag, l))
+}
+
+// relist lists what of a live playlist is there by now.
+func (p *playlist) relist(now time.Time) {
+	l, err := p.reader.listDASH(media.Continues, now)
+	if err != nil {
+		p.s.cfg.Logger.Info("playlist is not followed", "url", p.key, "error", err)
+		return
+	}
+	p.listed(p.follow.list(now, l))
+}
+
+// listed sees to it that the renditions of a listing have tracks, and those that
+// have not gone on have not.
+func (p *playlist) listed(ended []*rendition) {
 	for _, r := range ended {
 		p.end(r.id, "the playlist says otherwise")
 	}
@@ -253,15 +273,15 @@ func (p *playlist) awaitOthers() {
 	p.before = nil
 }
 
-// begin sees to it that every rendition has a track.
+// begin sees to it that every rendition has a track, if it has anything for one.
 func (p *playlist) begin() {
 	now := time.Now()
 	for _, r := range p.follow.renditions {
-		if p.tracks[r.id] != nil || r.shunned(now) {
+		if p.tracks[r.id] != nil || len(r.items) == 0 || r.shunned(now) {
 			continue
 		}
 		name := p.key
-		if r.id != "" {
+		if p.reader.kind == isDASH {
 			name += "#" + url.PathEscape(r.id)
 		}
 		t := p.s.track(p, name)

@@ -336,7 +336,7 @@ func (s *Streams) Pages(ctx context.Context, id track.ID, from int) ([]byte, err
 		return nil, ErrGone
 	}
 	k := isHLS
-	if strings.Contains(t.Header.Name, "#") {
+	if strings.Contains(t.Header.Name, "#") { // see playlist.begin
 		k = isDASH
 	}
 	if p := s.follow(t.playlist, k); p != nil {

@@ -90,13 +90,18 @@ func (o *origin) loaded(key string) []time.Time {
 
 func key() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)) }
 
-func open(t *testing.T, o *origin, dir string) *Streams {
+func publicURL(t *testing.T) *url.URL {
 	t.Helper()
-	public, err := url.Parse("http://edge.example")
+	u, err := url.Parse("http://edge.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Load: o.load, Take: o.take, Key: key(), Public: public, Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+	return u
+}
+
+func open(t *testing.T, o *origin, dir string) *Streams {
+	t.Helper()
+	s, err := New(Config{Load: o.load, Take: o.take, Key: key(), Public: publicURL(t), Dir: dir, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
