@@ -81,6 +81,7 @@ type rendition struct {
 	epoch   int // counts its tracks
 	items   []*item
 	low     int // the items before this one are done
+	at      int // the one that was asked for last
 	named   map[string]*item
 	shift   time.Duration // from the time of the playlist to that of the track
 	placed  bool          // shift is known
@@ -154,7 +155,7 @@ func (f *follow) next(now time.Time) step {
 		if r.shunned(now) {
 			continue
 		}
-		r.next(now, &s)
+		r.next(now, f.live, &s)
 	}
 	return s
 }
@@ -185,28 +186,40 @@ func (r *rendition) shunned(now time.Time) bool {
 	return n >= maxEnds && now.Sub(r.ends[n-maxEnds]) < endsIn
 }
 
-// next adds what is to be taken: the urgent first, the others in order.
-func (r *rendition) next(now time.Time, s *step) {
+// next adds what is to be taken: the urgent first, then from where somebody asked
+// last. What nobody asked for yet is taken one by one where it is there already, so
+// that it does not take the line to the origin from those who wait for something.
+func (r *rendition) next(now time.Time, live bool, s *step) {
 	for r.low < len(r.items) && r.items[r.low].done && !r.items[r.low].doubted {
 		r.low++
 	}
-	for _, urgent := range []bool{true, false} {
-		for _, it := range r.items[r.low:] {
-			if r.flights >= maxFlights {
-				return
-			}
-			if it.flying || it.urgent != urgent || !it.doubted && (it.done || !it.wanted) {
-				continue
-			}
-			if it.again.After(now) {
-				s.at(it.again)
-				continue
-			}
-			if it.need != nil && !it.need.done && !it.need.flying && it.need.tries < maxTries {
-				r.fly(it.need, s)
-			}
-			r.fly(it, s)
+	ahead := 1
+	if live {
+		ahead = maxFlights
+	}
+	at := max(r.at, r.low)
+	r.pick(now, r.items[r.low:], true, maxFlights, s)
+	r.pick(now, r.items[at:], false, ahead, s)
+	r.pick(now, r.items[r.low:at], false, ahead, s)
+}
+
+// pick adds what is to be taken of some items, as long as no more are flying.
+func (r *rendition) pick(now time.Time, items []*item, urgent bool, most int, s *step) {
+	for _, it := range items {
+		if r.flights >= most {
+			return
 		}
+		if it.flying || it.urgent != urgent || !it.doubted && (it.done || !it.wanted) {
+			continue
+		}
+		if it.again.After(now) {
+			s.at(it.again)
+			continue
+		}
+		if it.need != nil && !it.need.done && !it.need.flying && it.need.tries < maxTries {
+			r.fly(it.need, s)
+		}
+		r.fly(it, s)
 	}
 }
 
@@ -262,6 +275,7 @@ func (f *follow) askFor(now time.Time, name, tag string) {
 		for i := range r.items {
 			if r.items[i] == it {
 				r.wantFrom(i)
+				r.at = i
 				break
 			}
 		}
@@ -383,6 +397,11 @@ func (r *rendition) end(now time.Time) {
 func (r *rendition) list(m *media.Rendition, l *listing) {
 	r.place(m, l)
 	known := r.named
+	var last *item
+	if r.at < len(r.items) {
+		last = r.items[r.at]
+	}
+	defer func() { r.at = max(0, slices.Index(r.items, last)) }()
 	r.items, r.low, r.named = nil, 0, make(map[string]*item, len(m.Segments))
 	var before *media.Segment
 	for i := range m.Segments {
