@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -246,7 +247,7 @@ func TestOrderOfTaking(t *testing.T) {
 	f := newFollow()
 	now := time.Now()
 	init := &media.Resource{URL: "http://h/init"}
-	r := media.Rendition{}
+	r := listed{}
 	for i := range 30 {
 		r.Segments = append(r.Segments, media.Segment{
 			Resource: media.Resource{URL: fmt.Sprintf("http://h/%d", i)}, Number: uint64(i),
@@ -257,7 +258,7 @@ func TestOrderOfTaking(t *testing.T) {
 	if s := f.next(now); !s.load {
 		t.Fatal("the playlist is not loaded")
 	}
-	f.took(now, "", &listing{single: true, base: "http://h", renditions: []media.Rendition{r}})
+	f.took(now, "", &listing{single: true, base: "http://h", renditions: []listed{r}})
 	f.askFor(now, "/20", "")
 	var order []string
 	for {
@@ -276,4 +277,27 @@ func TestOrderOfTaking(t *testing.T) {
 	if got != "/init /20 /21 /22 … /29 /0 /1" || len(order) != 1+13+10 {
 		t.Errorf("%v", order)
 	}
+}
+
+// An origin that says it waits, and does not, is asked no more often than others.
+func TestBlockingThatDoesNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, loads := newOrigin(), 0
+		load := func(context.Context, string, int64) ([]byte, string, error) {
+			loads++
+			return []byte(list(0, 5, 2, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES")), "x", nil
+		}
+		s, err := New(Config{Load: load, Take: o.take, Key: key(), Public: publicURL(t), Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { shut(t, s) }()
+		for range 20 {
+			s.Served("/l.m3u8", "x", "")
+			pass(time.Second)
+		}
+		if loads < 15 || loads > 25 {
+			t.Errorf("%d loads in 20 s", loads)
+		}
+	})
 }

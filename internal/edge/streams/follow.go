@@ -53,7 +53,14 @@ type listing struct {
 	first      time.Duration // where the first segment lies, if nothing else tells
 	absolute   bool          // times are those of the presentation, not of the playlist
 	next       time.Time     // when there will be more without another load; zero: never
-	renditions []media.Rendition
+	block      string        // query with which the origin answers once there is more; empty: it does not
+	renditions []listed
+}
+
+// listed is a rendition as a load has it.
+type listed struct {
+	ID       string // unique in the playlist
+	Segments []media.Segment
 }
 
 // item is a resource of a rendition: a segment, a part of one, an initialization.
@@ -102,6 +109,7 @@ type follow struct {
 	pace       time.Duration
 
 	relist   time.Time // when the playlist is to be listed again; zero: not
+	block    string    // query of the next load
 	loading  bool
 	loaded   time.Time // the last time; zero for never
 	failures int       // to load, in a row
@@ -122,7 +130,8 @@ type want struct {
 // step is what is to be done now.
 type step struct {
 	load   bool
-	relist bool // list what was loaded last once more
+	query  string // of the load
+	relist bool   // list what was loaded last once more
 	take   []want
 	wake   time.Time // when to ask again if nothing happens before; zero: never
 }
@@ -141,7 +150,7 @@ func (f *follow) next(now time.Time) step {
 		if at.After(now) {
 			s.at(at)
 		} else {
-			s.load, f.loading = true, true
+			s.load, s.query, f.loading = true, f.block, true
 		}
 	}
 	if !f.relist.IsZero() && f.live && f.active(now) {
@@ -233,7 +242,7 @@ func (r *rendition) fly(it *item, s *step) {
 // was answered, empty if it does not tell.
 func (f *follow) ask(now time.Time, tag string) {
 	f.asked = now
-	if tag != "" && !f.loaded.IsZero() && tag != f.tag {
+	if tag != "" && f.tag != "" && tag != f.tag {
 		f.changed = true
 	}
 	if f.single {
@@ -328,17 +337,23 @@ func (f *follow) wantLive(now time.Time, r *rendition) {
 
 // failed notes that the playlist could not be loaded, or not be read.
 func (f *follow) failed(now time.Time) {
-	f.loading, f.changed = false, false
+	f.loading, f.changed, f.block = false, false, ""
 	f.loaded = now
 	f.failures++
 	f.pace = max(f.pace, minPace)
 }
 
-// took notes what a load says, and returns the renditions whose tracks end.
+// took notes what a load says, and returns the renditions whose tracks end. tag is
+// empty for a load with a query, which players do not get alike.
 func (f *follow) took(now time.Time, tag string, l *listing) (ended []*rendition) {
 	f.loading, f.changed, f.failures = false, false, 0
+	asked := f.block
 	f.loaded, f.tag = now, tag
-	return f.list(now, l)
+	ended = f.list(now, l)
+	if f.block = l.block; f.block != "" && f.block != asked {
+		f.pace = minPace // the origin waits
+	}
+	return ended
 }
 
 // list notes what a load says, or what it says by now.
@@ -394,7 +409,7 @@ func (r *rendition) end(now time.Time) {
 }
 
 // list puts the items of a listing in the place of those of the one before.
-func (r *rendition) list(m *media.Rendition, l *listing) {
+func (r *rendition) list(m *listed, l *listing) {
 	r.place(m, l)
 	known := r.named
 	var last *item
@@ -431,7 +446,7 @@ func (r *rendition) list(m *media.Rendition, l *listing) {
 
 // place finds out where the playlist's time lies in that of the track, which goes
 // on when the beginning of a live playlist moves on.
-func (r *rendition) place(m *media.Rendition, l *listing) {
+func (r *rendition) place(m *listed, l *listing) {
 	if l.absolute {
 		return
 	}

@@ -47,7 +47,7 @@ func (r *reader) listDASH(change media.Change, now time.Time) (*listing, error) 
 		if !ok {
 			at = len(l.renditions)
 			places[rep.ID] = at
-			l.renditions = append(l.renditions, media.Rendition{ID: rep.ID})
+			l.renditions = append(l.renditions, listed{ID: rep.ID})
 		}
 		rendition := &l.renditions[at]
 		if len(rendition.Segments)+len(s.Segments) > media.MaxSegments {
