@@ -1,6 +1,7 @@
 // Package media has the words that playlists of streams have in common: what
-// [hls] and [dash] read out of a playlist is renditions, which are lists of
-// segments, which are ranges of resources.
+// [hls] and [dash] read out of a playlist is lists of segments, which are ranges
+// of resources. It also reads what steers players between places, which is the
+// same for both.
 //
 // Everything comes from a server that nobody has vetted. The parsers are pure
 // and bounded; what they refuse they refuse with an [Error] that names the line
@@ -67,19 +68,6 @@ type Segment struct {
 	Gap           bool      // is not there: do not ask for it
 	Ad            bool      // marked as advertisement, which may be this viewer's own
 	Parts         []Part
-}
-
-// Rendition is one encoding of one component: a variant's or rendition's media
-// playlist, or a Representation.
-type Rendition struct {
-	ID        string // unique in the presentation
-	Type      string // "video", "audio", "text", …; empty if not said
-	Codecs    string
-	Bandwidth uint64 // bit/s
-	Segments  []Segment
-	// Next is when the first segment after those listed becomes available; zero
-	// if there is none, or if only a new playlist will tell.
-	Next time.Time
 }
 
 // Error is what is wrong with a playlist, and where.

@@ -35,7 +35,7 @@ func Compare(prev, next *MPD, now time.Time) (media.Change, error) {
 	switch {
 	case c.same > 0 && c.other > 0:
 		return contradicts(c.line, "Representation", c.why)
-	case c.other > 0, c.same == 0 && (c.behind || c.back && !c.common):
+	case c.other > 0, c.same == 0 && c.behind, c.replaced():
 		return media.Restarted, nil
 	case c.behind && !c.ahead:
 		return media.Stale, nil
@@ -45,6 +45,11 @@ func Compare(prev, next *MPD, now time.Time) (media.Change, error) {
 
 func contradicts(line int, tag string, err error) (media.Change, error) {
 	return media.Contradicts, fmt.Errorf("MPD contradicts itself as it was: %w", &media.Error{Line: line, Tag: tag, Err: err})
+}
+
+// replaced is whether nothing is as it was, in time that was there before.
+func (c *comparison) replaced() bool {
+	return c.back && !c.common && len(c.prev.Representations) > 0 && len(c.next.Representations) > 0
 }
 
 type comparison struct {
