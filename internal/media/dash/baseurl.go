@@ -27,7 +27,7 @@ func (p *parser) baseURL(e *element) error {
 	for _, up := range s.above {
 		b := up
 		b.offset = min(b.offset+offset, always)
-		if ref := strings.TrimSpace(e.text); ref != "" {
+		if ref := e.text(); ref != "" {
 			if b.URL, err = p.resolve(up.URL, ref); err != nil {
 				return err
 			}
@@ -78,7 +78,7 @@ func (p *parser) location(e *element, to *[]string) error {
 	if len(*to) == maxLocations {
 		return fmt.Errorf("more than %d of them", maxLocations)
 	}
-	u, err := p.resolve(p.mpd.base, strings.TrimSpace(e.text))
+	u, err := p.resolve(p.mpd.base, e.text())
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (p *parser) location(e *element, to *[]string) error {
 }
 
 func (p *parser) steering(e *element) error {
-	u, err := p.resolve(p.mpd.base, strings.TrimSpace(e.text))
+	u, err := p.resolve(p.mpd.base, e.text())
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -423,4 +424,38 @@ func testdata(t testing.TB, name string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// TestMemory has the MPDs that make the most of the bounds: what is allocated for
+// them, all in all, is bounded, too.
+func TestMemory(t *testing.T) {
+	id := strings.Repeat("x", 500)
+	for name, text := range map[string]string{
+		"elements":  vod(strings.Repeat("<a/>", 999_999)),
+		"text":      vod(`<BaseURL>` + strings.Repeat("<b/>x", 60_000) + `</BaseURL>`),
+		"runs":      vod(one(`<SegmentTemplate timescale="90000" media="$RepresentationID$$Time$"><SegmentTimeline>` + strings.Repeat(`<S d="9"/>`, 99_999) + `</SegmentTimeline></SegmentTemplate>`)),
+		"one run":   vod(`<Period><AdaptationSet><Representation id="` + id + `"><SegmentTemplate timescale="90000" media="$RepresentationID$$Time$"><SegmentTimeline><S d="9" r="99998"/></SegmentTimeline></SegmentTemplate></Representation></AdaptationSet></Period>`),
+		"inherited": vod(`<Period><SegmentTemplate media="$Time$"><SegmentTimeline>` + strings.Repeat(`<S d="9"/>`, 90_000) + `</SegmentTimeline></SegmentTemplate><AdaptationSet>` + manyRepresentations(10_000) + `</AdaptationSet></Period>`),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		m, err := Parse([]byte(text), base)
+		if err == nil && len(m.Representations) > 0 {
+			_, err = m.List(0, epoch, "")
+		}
+		runtime.ReadMemStats(&after)
+		if n := (after.TotalAlloc - before.TotalAlloc) >> 20; n > 512 || err != nil && name != "text" {
+			t.Errorf("%s: %d MiB allocated, error %v", name, n, err)
+		} else {
+			t.Logf("%s: %d MiB", name, n)
+		}
+	}
+}
+
+func manyRepresentations(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `<Representation id="%d"/>`, i)
+	}
+	return b.String()
 }

@@ -109,7 +109,7 @@ func (w *rewriter) attr(e *element, a attr, l level) error {
 func (w *rewriter) close(path []*element) error {
 	e := path[len(path)-1]
 	w.levels = w.levels[:len(w.levels)-1]
-	text := strings.TrimSpace(e.text)
+	text := e.text()
 	if text == "" {
 		return nil
 	}

@@ -20,15 +20,17 @@ type attr struct {
 	from, to    int
 }
 
-// element is one element of the MPD's own namespace. At its end text, and where
-// it is, is set, too.
+// element is one element of the MPD's own namespace. At its end what is inside,
+// and where it is, is known, too.
 type element struct {
 	name     string
 	attrs    []attr
 	line     int
 	from, to int // of what is between start and end tag
-	text     string
+	chars    []byte
 }
+
+func (e *element) text() string { return string(bytes.TrimSpace(e.chars)) }
 
 func (e *element) get(name string) (string, bool) {
 	for _, a := range e.attrs {
@@ -126,10 +128,10 @@ func (w *walker) token(tok xml.Token, from, line int) error {
 			return nil
 		}
 		e := w.path[len(w.path)-1]
-		if len(e.text)+len(tok) > maxText {
+		if len(e.chars)+len(tok) > maxText {
 			return e.err(fmt.Errorf("more than %d bytes of text", maxText))
 		}
-		e.text += string(tok)
+		e.chars = append(e.chars, tok...)
 	}
 	return nil
 }

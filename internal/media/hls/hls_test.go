@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -464,4 +465,28 @@ func contiguous(m *Media, at int64) error {
 		at += s.Range.Length
 	}
 	return nil
+}
+
+// TestMemory has the playlists that make the most of the bounds: what is
+// allocated for them, all in all, is bounded, too.
+func TestMemory(t *testing.T) {
+	long := mustURL("https://cdn.example/" + strings.Repeat("x", 600) + "/index.m3u8")
+	for name, text := range map[string]string{
+		"segments":   header + strings.Repeat("#EXTINF:1,\na\n", media.MaxSegments),
+		"parts":      header + "#EXT-X-PART-INF:PART-TARGET=1\n" + strings.Repeat("#EXT-X-PART:DURATION=0,URI=\"a\"\n", media.MaxSegments),
+		"keys":       header + strings.Repeat("#EXT-X-KEY:METHOD=AES-128,URI=\"a\",KEYFORMAT=\"b\"\n", 100_000),
+		"attributes": header + strings.Repeat("#EXT-X-KEY:METHOD=NONE"+manyAttributes(100)+"\n", 10_000),
+		"lines":      header + strings.Repeat("\n", media.MaxPlaylist-len(header)),
+		"unknown":    header + strings.Repeat("#EXT\n", 1_600_000),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Parse([]byte(text), Context{Base: long})
+		runtime.ReadMemStats(&after)
+		if n := (after.TotalAlloc - before.TotalAlloc) >> 20; n > 512 || err != nil {
+			t.Errorf("%s: %d MiB allocated, error %v", name, n, err)
+		} else {
+			t.Logf("%s: %d MiB", name, n)
+		}
+	}
 }
