@@ -132,3 +132,24 @@ func TestDeltaDateRanges(t *testing.T) {
 		t.Errorf("got %v", d)
 	}
 }
+
+func TestReload(t *testing.T) {
+	const control = "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES"
+	cases := []struct{ in, want string }{
+		{window(5, 9), "?a=%2f"},
+		{window(5, 9, control), "?a=%2f&_HLS_msn=9&_HLS_part=0"},
+		{window(5, 9, control+",CAN-SKIP-UNTIL=24", "#EXT-X-PART:DURATION=2,URI=\"p\""), "?a=%2f&_HLS_msn=9&_HLS_part=1&_HLS_skip=YES"},
+		{window(5, 9, "#EXT-X-SERVER-CONTROL:CAN-SKIP-UNTIL=24,CAN-SKIP-DATERANGES=YES"), "?a=%2f&_HLS_skip=v2"},
+		{strings.Replace(window(5, 9, control), "#EXT-X-PART-INF:PART-TARGET=2\n", "", 1), "?a=%2f&_HLS_msn=9"},
+		{window(5, 9, control, "#EXT-X-ENDLIST"), "?a=%2f"},
+	}
+	for _, c := range cases {
+		u := mustURL("https://cdn.example/x?a=%2f")
+		if got := parseMedia(t, c.in).Reload(u).String(); got != "https://cdn.example/x"+c.want || u.RawQuery != "a=%2f" {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+	}
+	if got := parseMedia(t, window(5, 9, control)).Reload(mustURL("https://cdn.example/x")).RawQuery; got != "_HLS_msn=9&_HLS_part=0" {
+		t.Error(got)
+	}
+}
