@@ -53,7 +53,7 @@ type listing struct {
 	first      time.Duration // where the first segment lies, if nothing else tells
 	absolute   bool          // times are those of the presentation, not of the playlist
 	next       time.Time     // when there will be more without another load; zero: never
-	block      string        // query with which the origin answers once there is more; empty: it does not
+	block      string        // key at which the origin answers once there is more; empty: it does not
 	renditions []listed
 }
 
@@ -109,7 +109,7 @@ type follow struct {
 	pace       time.Duration
 
 	relist   time.Time // when the playlist is to be listed again; zero: not
-	block    string    // query of the next load
+	block    string    // key of the next load, if not that of the playlist
 	loading  bool
 	loaded   time.Time // the last time; zero for never
 	failures int       // to load, in a row
@@ -130,7 +130,7 @@ type want struct {
 // step is what is to be done now.
 type step struct {
 	load   bool
-	query  string // of the load
+	key    string // of the load, if not that of the playlist
 	relist bool   // list what was loaded last once more
 	take   []want
 	wake   time.Time // when to ask again if nothing happens before; zero: never
@@ -150,7 +150,7 @@ func (f *follow) next(now time.Time) step {
 		if at.After(now) {
 			s.at(at)
 		} else {
-			s.load, s.query, f.loading = true, f.block, true
+			s.load, s.key, f.loading = true, f.block, true
 		}
 	}
 	if !f.relist.IsZero() && f.live && f.active(now) {
@@ -344,7 +344,7 @@ func (f *follow) failed(now time.Time) {
 }
 
 // took notes what a load says, and returns the renditions whose tracks end. tag is
-// empty for a load with a query, which players do not get alike.
+// empty for a load by another key, which says nothing of what players get.
 func (f *follow) took(now time.Time, tag string, l *listing) (ended []*rendition) {
 	f.loading, f.changed, f.failures = false, false, 0
 	asked := f.block

@@ -103,7 +103,11 @@ func (r *reader) read(b []byte, now time.Time) (l *listing, children []string, e
 	if change != media.Stale {
 		r.hls = m
 	}
-	return listHLS(m, change, r.host), nil, nil
+	l = listHLS(m, change, r.host)
+	if m.ServerControl.CanBlockReload && l.live {
+		l.block = m.Reload(r.base).RequestURI()
+	}
+	return l, nil, nil
 }
 
 func listHLS(m *hls.Media, change media.Change, host string) *listing {
@@ -114,9 +118,6 @@ func listHLS(m *hls.Media, change media.Change, host string) *listing {
 	if m.PartTarget > 0 && l.live {
 		l.pace = m.PartTarget
 	}
-	if m.ServerControl.CanBlockReload && l.live {
-		l.block = blockFor(m)
-	}
 	if m.Partial != nil {
 		l.renditions[0].Segments = append(slices.Clip(m.Segments), *m.Partial)
 	}
@@ -125,20 +126,6 @@ func listHLS(m *hls.Media, change media.Change, host string) *listing {
 		l.first = time.Duration(m.MediaSequence) * m.TargetDuration
 	}
 	return l
-}
-
-// blockFor is the query for the state of the playlist with what comes next (RFC
-// 8216bis §6.2.5.2).
-func blockFor(m *hls.Media) string {
-	q := fmt.Sprintf("_HLS_msn=%d", m.MediaSequence+uint64(len(m.Segments)))
-	if m.PartTarget == 0 {
-		return q
-	}
-	parts := 0
-	if m.Partial != nil {
-		parts = len(m.Partial.Parts)
-	}
-	return fmt.Sprintf("%s&_HLS_part=%d", q, parts)
 }
 
 // maxFirst bounds the time at which a track begins: numbers may be anything.

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -138,7 +137,7 @@ func (p *playlist) run() {
 		now := time.Now()
 		step := p.follow.next(now)
 		if step.load {
-			work.Go(func() { p.load(step.query) })
+			work.Go(func() { p.load(step.key) })
 		}
 		for _, w := range step.take {
 			work.Go(func() { p.take(w) })
@@ -191,24 +190,17 @@ func (p *playlist) report(done func(now time.Time)) {
 	}
 }
 
-// load loads the playlist, with a query besides its own if there is one.
-func (p *playlist) load(query string) {
+// load loads the playlist, by another key than its own if there is one.
+func (p *playlist) load(key string) {
 	ctx, cancel := context.WithTimeout(p.ctx, loadTime)
 	defer cancel()
 	err := p.s.loads.Wait(ctx)
 	var b []byte
 	var tag string
-	key := p.key
-	switch {
-	case query != "" && strings.Contains(key, "?"):
-		key += "&" + query
-	case query != "":
-		key += "?" + query
-	}
 	if err == nil {
-		b, tag, err = p.s.cfg.Load(ctx, key, media.MaxPlaylist)
+		b, tag, err = p.s.cfg.Load(ctx, cmp.Or(key, p.key), media.MaxPlaylist)
 	}
-	if query != "" {
+	if key != "" {
 		tag = ""
 	}
 	p.report(func(now time.Time) { p.loaded(now, b, tag, err) })
