@@ -1,15 +1,18 @@
 package edge
 
 import (
+	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/edge/signedurl"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -279,6 +282,40 @@ func TestStreamsOff(t *testing.T) {
 		}
 		if n := w.asked("/1.ts"); n > 0 {
 			t.Errorf("the segment was asked for %d times", n)
+		}
+	}
+}
+
+// Where URLs are signed, whoever may have the playlist learns of its tracks and gets
+// a grant, and nobody else.
+func TestTracksOfSignedURLs(t *testing.T) {
+	w, origin := newWeb(t)
+	w.put("/a.m3u8", vod("1.ts"))
+	w.put("/1.ts", "one")
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, base := start(t, Config{Origin: origin, SignedURLs: &signedurl.Verifier{Keys: []ed25519.PublicKey{key.Public().(ed25519.PublicKey)}}})
+	u, err := url.Parse(base + "/a.m3u8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := signedurl.Sign(u, key, time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := view(t, e, base, tracksOf(t, signed.String(), 1)[0])
+	v.toEnd()
+	sameNames(t, v.check(origin), []string{"/1.ts"})
+	if a := get(t, base+"/a.m3u8"); a.Status != 403 || len(trackPaths(a)) > 0 {
+		t.Errorf("unsigned: %d with tracks %v", a.Status, trackPaths(a))
+	}
+	for at, want := range map[string]int{signed.String(): 200, base + "/a.m3u8": 403} {
+		body := fmt.Sprintf(`{"object":%q,"key":%q,"url":%q}`, v.track.Header.Stream, wire.Key{1}, at)
+		a := do(t, "POST", base+"/.well-known/tandem/grants", strings.NewReader(body), "Content-Type: application/json")
+		if a.Status != want {
+			t.Errorf("grant for %s: %d, want %d", at, a.Status, want)
 		}
 	}
 }
