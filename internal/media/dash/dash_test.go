@@ -360,6 +360,17 @@ func manyAttributes(n int) string {
 	return b.String()
 }
 
+// TestIndented has more blanks between elements than text may be long.
+func TestIndented(t *testing.T) {
+	in := vod(one(`<SegmentTemplate media="$Time$"><SegmentTimeline>` + strings.Repeat("\n            <S d=\"1\"/>", 20_000) + `</SegmentTimeline></SegmentTemplate>`))
+	if l, err := parse(t, in).List(0, epoch, ""); err != nil || len(l.Segments) != 20_000 {
+		t.Errorf("%d segments, %v", len(l.Segments), err)
+	}
+	if _, err := Rewrite([]byte(in), base, gateway); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestBombs has short MPDs whose listing would grow without bounds.
 func TestBombs(t *testing.T) {
 	long := strings.Repeat("x", 7000)
