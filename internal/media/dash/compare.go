@@ -16,7 +16,7 @@ import (
 // contradict each other.
 func Compare(prev, next *MPD, now time.Time) (media.Change, error) {
 	switch {
-	case !prev.AvailabilityStart.Equal(next.AvailabilityStart) && prev.Dynamic && next.Dynamic:
+	case next.Dynamic && !prev.AvailabilityStart.Equal(next.AvailabilityStart): // also after one that had ended
 		return media.Restarted, nil
 	case !prev.Dynamic && next.Dynamic:
 		return contradicts(1, "MPD", errors.New("dynamic, and before it was static"))

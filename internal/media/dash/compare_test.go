@@ -40,6 +40,7 @@ func TestCompare(t *testing.T) {
 		{"an older state by date", timed("12", `<S t="2" d="2" r="4"/>`), timed("10", `<S t="0" d="2" r="4"/>`), media.Stale, ""},
 		{"an older state", numbered("2", `<S t="2" d="2" r="4"/>`), numbered("1", `<S t="0" d="2" r="4"/>`), media.Stale, ""},
 		{"another beginning of time", steady, strings.Replace(steady, "01T00:00:00Z", "01T00:00:07Z", 1), media.Restarted, ""},
+		{"begins again after the end", strings.Replace(strings.Replace(steady, "dynamic", "static", 1), `availabilityStartTime="2024-05-01T00:00:00Z"`, "", 1), steady, media.Restarted, ""},
 		{"times go back", numbered("90", `<S t="180" d="2" r="4"/>`), numbered("1", `<S t="0" d="2" r="1"/>`), media.Restarted, ""},
 		{"the same numbers at other times", numbered("1", `<S t="0" d="2" r="4"/>`), numbered("1", `<S t="100" d="2" r="4"/>`), media.Restarted, ""},
 		{"other names", steady, strings.Replace(steady, "s$Number$", "x$Number$", 1), media.Restarted, ""},
