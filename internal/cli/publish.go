@@ -44,7 +44,7 @@ func (c *publishCmd) Run(p *process) error {
 	}
 	defer client.CloseIdleConnections()
 	sum, err := publish.Run(p.ctx, publish.Config{
-		Dir: c.Dir, Key: c.Key, Control: c.Control, Mirrors: c.Mirrors, Gateway: c.Gateway, BasePath: c.BasePath, HTTP: client, Logger: p.log,
+		Dir: c.Dir, Key: c.Key, Control: c.Control, Mirrors: c.Mirrors, Gateway: c.AllowGateways, BasePath: c.BasePath, HTTP: client, Logger: p.log,
 	})
 	if err != nil && !errors.Is(err, publish.ErrProblems) {
 		return err

@@ -75,7 +75,7 @@ type Policy struct {
 	URLKeys        []string `yaml:"url-keys" name:"url-keys" help:"JWKS files whose keys sign URLs (RFC 9246); with them unsigned URLs are refused." type:"existingfile" placeholder:"FILE"`
 	URLAudience    string   `yaml:"url-audience" name:"url-audience" help:"The name of this edge in the claim aud of signed URLs." placeholder:"NAME"`
 	PublicURL      string   `yaml:"public-url" name:"public-url" help:"Scheme and host by which clients know this edge, when a proxy stands in front." placeholder:"URL"`
-	Gateway        bool     `yaml:"gateway" name:"gateway" help:"Let players and other programs get these URLs through the gateway of their user's agent, though the user has not named this host."`
+	AllowGateways  bool     `yaml:"allow-gateways" name:"allow-gateways" help:"Let players and other programs get these URLs through the gateway of their user's agent, though the user has not named this host."`
 	AllowOrigin    string   `yaml:"allow-origin" help:"Web origin whose pages may read the objects; * for any." placeholder:"ORIGIN"`
 	AdminTokenFile string   `yaml:"admin-token-file" help:"File with the bearer token for purging; without it nobody may." type:"existingfile" placeholder:"FILE"`
 }
@@ -128,7 +128,7 @@ type Agent struct {
 	PortMapping string `yaml:"port-mapping" help:"Ask the router to let peers in (PCP, NAT-PMP, UPnP): on or off. Never on metered networks." enum:"on,off" default:"on" placeholder:"on|off"`
 
 	Gateway           string   `yaml:"gateway" help:"Loopback address of the gateway for players and other programs, such as 127.0.0.1:7777; without it there is none." placeholder:"ADDR"`
-	GatewayPublishers []string `yaml:"gateway-publishers" name:"gateway-publisher" help:"Host that the gateway may get URLs from, also one of this machine or its networks; repeatable. Others must have opted in." placeholder:"HOST[:PORT]"`
+	GatewayPublishers []string `yaml:"gateway-publisher" name:"gateway-publisher" help:"Host that the gateway may get URLs from, also one of this machine or its networks; repeatable. Others must have opted in." placeholder:"HOST[:PORT]"`
 	GatewayCache      Size     `yaml:"gateway-cache" help:"Most bytes of what came through the gateway to keep, for programs and to share." default:"4G" placeholder:"SIZE"`
 
 	Sharing `yaml:",inline" embed:""`
@@ -150,13 +150,13 @@ type Get struct {
 
 // Publish makes sidecar manifests for a directory.
 type Publish struct {
-	Key      string   `yaml:"key" help:"File with the publisher's signing key, outside the directory; made when it is not there." type:"path" placeholder:"FILE"`
-	Control  []string `yaml:"control" help:"Control of the swarms; the first gives the grants." placeholder:"URL"`
-	Mirrors  []string `yaml:"mirrors" help:"Base URLs of servers with the same content." placeholder:"URL"`
-	Gateway  bool     `yaml:"gateway" name:"gateway" help:"Let players and other programs get these URLs through the gateway of their user's agent, though the user has not named this host."`
-	BasePath string   `yaml:"base-path" help:"Path under which the server shows the directory, such as /downloads; the root unless set." placeholder:"PATH"`
-	CA       string   `yaml:"ca" name:"ca" help:"PEM file with certificates to trust beside the system's." type:"existingfile" placeholder:"FILE"`
-	JSON     bool     `yaml:"json" name:"json" help:"Print a JSON object when done."`
+	Key           string   `yaml:"key" help:"File with the publisher's signing key, outside the directory; made when it is not there." type:"path" placeholder:"FILE"`
+	Control       []string `yaml:"control" help:"Control of the swarms; the first gives the grants." placeholder:"URL"`
+	Mirrors       []string `yaml:"mirrors" help:"Base URLs of servers with the same content." placeholder:"URL"`
+	AllowGateways bool     `yaml:"allow-gateways" name:"allow-gateways" help:"Let players and other programs get these URLs through the gateway of their user's agent, though the user has not named this host."`
+	BasePath      string   `yaml:"base-path" help:"Path under which the server shows the directory, such as /downloads; the root unless set." placeholder:"PATH"`
+	CA            string   `yaml:"ca" name:"ca" help:"PEM file with certificates to trust beside the system's." type:"existingfile" placeholder:"FILE"`
+	JSON          bool     `yaml:"json" name:"json" help:"Print a JSON object when done."`
 }
 
 // Doctor looks at this machine's network.

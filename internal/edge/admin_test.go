@@ -65,7 +65,7 @@ func TestPurge(t *testing.T) {
 func TestOwnResources(t *testing.T) {
 	tmp := t.TempDir()
 	put(t, tmp, "f", []byte("x"))
-	e, base := start(t, Config{Origin: tmp})
+	e, base := start(t, Config{Origin: tmp, Gateway: true})
 	if a := get(t, base+"/healthz"); a.Status != 200 || string(a.Body) != "ok\n" {
 		t.Errorf("health: %d %q", a.Status, a.Body)
 	}
@@ -74,7 +74,7 @@ func TestOwnResources(t *testing.T) {
 		t.Errorf("well-known: header %v", a.Header)
 	}
 	doc := wellKnown(t, base)
-	if keys := doc.Keys.Public(); len(keys) != 1 || !keys[0].Equal(e.PublicKey()) || doc.Control == nil {
+	if keys := doc.Keys.Public(); len(keys) != 1 || !keys[0].Equal(e.PublicKey()) || doc.Control == nil || !doc.Gateway {
 		t.Errorf("well-known: %+v", doc)
 	}
 	if a := do(t, "DELETE", base+wire.WellKnownPath, nil); a.Status != 405 {

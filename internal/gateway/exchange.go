@@ -170,7 +170,7 @@ func (x *exchange) copy(body io.Reader, flush bool) {
 			return
 		}
 		if err != nil {
-			panic(http.ErrAbortHandler) // the client must not take it for the whole
+			panic(http.ErrAbortHandler) //nolint:forbidigo // net/http has no other way to tell the client that this is not the whole
 		}
 	}
 }

@@ -2,12 +2,14 @@ package gateway
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,10 +78,10 @@ func (s *site) write(t *testing.T, name string, b []byte, age time.Duration) {
 func (s *site) warm(t *testing.T, name string) {
 	t.Helper()
 	poll(t, "the manifest of "+name, func() bool {
-		resp, _ := do(t, http.MethodHead, s.URL+"/"+name, nil)
+		resp, _ := do(t, http.MethodHead, s.URL+"/"+name, nil) //nolint:bodyclose // do closes it
 		_, link, _ := strings.Cut(resp.Header.Get("Link"), "<")
 		link, _, _ = strings.Cut(link, ">")
-		do(t, http.MethodGet, s.URL+link, nil)
+		do(t, http.MethodGet, s.URL+link, nil) //nolint:bodyclose // see above
 		return agent.HasManifest(resp.Header)
 	})
 }
@@ -107,9 +109,9 @@ func open(t *testing.T, cfg Config, publishers ...string) *door {
 		cfg.Quota = 64 << 20
 	}
 	cfg.Listen = "127.0.0.1:0"
-	engine, err := agent.New(agent.Config{Data: t.TempDir(), Guard: cfg.Policy.Dial, ListenTCP: "127.0.0.1:0", ListenUDP: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
+	engine := cfg.Engine
+	if engine == nil {
+		engine = newEngine(t, agent.Config{Guard: cfg.Policy.Dial})
 	}
 	cfg.Engine = engine
 	g, err := New(t.Context(), cfg)
@@ -133,6 +135,16 @@ func open(t *testing.T, cfg Config, publishers ...string) *door {
 	}
 	t.Cleanup(d.stop)
 	return d
+}
+
+func newEngine(t *testing.T, cfg agent.Config) *agent.Engine {
+	t.Helper()
+	cfg.Data, cfg.ListenTCP, cfg.ListenUDP = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
+	e, err := agent.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
 
 // at is a URL as the gateway has it.
@@ -180,6 +192,38 @@ func poll(t *testing.T, what string, ok func() bool) {
 		case <-end:
 			t.Fatalf("waited in vain for %s", what)
 		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// A host that has opted in needs no entry in the user's list, one that has not does.
+func TestOptIn(t *testing.T) {
+	resolve(t, map[string][]string{"example.com": {"127.0.0.1"}})
+	for _, in := range []bool{true, false} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "x"), []byte("content"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		e, err := edge.New(edge.Config{Origin: dir, Data: t.TempDir(), Gateway: in})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := httptest.NewTLSServer(e.Handler())
+		ca := filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+		anywhere := func(string, netip.AddrPort) error { return nil } // this machine stands for the Internet
+		d := open(t, Config{Engine: newEngine(t, agent.Config{Guard: anywhere, CAFile: ca})})
+		resp, body := do(t, http.MethodGet, "http://"+d.Addr()+"/https/example.com:"+port+"/x", nil)
+		if want := map[bool]int{true: 200, false: 403}[in]; resp.StatusCode != want || in && string(body) != "content" {
+			t.Errorf("opted in %v: %s %s", in, resp.Status, body)
+		}
+		d.stop()
+		s.Close()
+		if err := e.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -44,7 +44,7 @@ func TestRefusesWebPages(t *testing.T) {
 	d := open(t, Config{}, s.host())
 	_, port, _ := net.SplitHostPort(d.Addr())
 	code, _ := d.Pairings().NewCode(time.Now())
-	resp, body := post(t, d, page, code)
+	resp, body := post(t, d, page, code) //nolint:bodyclose // post closes it
 	var paired struct{ Token string }
 	if err := json.Unmarshal([]byte(body), &paired); err != nil || resp.StatusCode != 200 || paired.Token == "" || resp.Header.Get("Access-Control-Allow-Origin") != page {
 		t.Fatalf("pairing: %s %s %v", resp.Status, body, err)
@@ -188,7 +188,7 @@ func TestPairingsAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		code, until := p.NewCode(time.Now())
-		time.Sleep(time.Until(until))
+		<-time.After(time.Until(until))
 		if _, err := p.pair(page, code, time.Now()); !errors.Is(err, ErrPairing) || p.awaits(time.Now()) {
 			t.Errorf("after its time: %v", err)
 		}

@@ -32,7 +32,7 @@ func NewPolicy(publishers []string) (*Policy, error) {
 	for _, s := range publishers {
 		host, err := parseHost("", s)
 		if err != nil {
-			return nil, fmt.Errorf("publisher: %w", err)
+			return nil, fmt.Errorf("publisher, want HOST or HOST:PORT: %w", err)
 		}
 		if (&url.URL{Host: host}).Port() != "" {
 			p.ports[host] = true

@@ -128,7 +128,7 @@ func newEdge(ec edge.Config, p config.Policy, env Env) (*edge.Edge, error) {
 	if err := wire.CheckMirrors(p.Mirrors); err != nil {
 		return nil, configError("mirrors: %w", err)
 	}
-	ec.MaxRequests, ec.Gateway, ec.NoStreams = p.MaxRequests, p.Gateway, p.Streams == "off"
+	ec.MaxRequests, ec.Gateway, ec.NoStreams = p.MaxRequests, p.AllowGateways, p.Streams == "off"
 	ec.Mirrors, ec.Policy = p.Mirrors, wire.Policy{P2P: wire.P2P(p.P2P)}
 	ec.SignedURLs, ec.PublicURL, ec.AllowOrigin = verifier, p.PublicURL, p.AllowOrigin
 	ec.AdminToken, ec.Logger = strings.TrimSpace(string(token)), env.Logger

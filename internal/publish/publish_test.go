@@ -89,7 +89,7 @@ func TestPublish(t *testing.T) {
 	put(t, dir, ".hidden", []byte("x"))
 	put(t, dir, ".git/config", []byte("x"))
 	base, control := startControl(t)
-	cfg := Config{Dir: dir, Key: filepath.Join(t.TempDir(), "k", "pub.key"), Control: []string{base}, Mirrors: []string{"https://m.example"}}
+	cfg := Config{Dir: dir, Key: filepath.Join(t.TempDir(), "k", "pub.key"), Control: []string{base}, Mirrors: []string{"https://m.example"}, Gateway: true}
 	sum := run(t, cfg)
 	if sum.Files != 3 || sum.Made != 3 || !sum.KeyCreated || !sum.Document {
 		t.Errorf("first run: %+v", sum)
@@ -99,7 +99,7 @@ func TestPublish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if doc.Grants != base+grantsPath || len(doc.Control) != 1 || doc.Control[0] != "ws"+strings.TrimPrefix(base, "http")+sessionPath {
+	if doc.Grants != base+grantsPath || !doc.Gateway || len(doc.Control) != 1 || doc.Control[0] != "ws"+strings.TrimPrefix(base, "http")+sessionPath {
 		t.Errorf("document %+v", doc)
 	}
 	if keys := doc.Keys.Public(); len(keys) != 2 || !keys[0].Equal(sum.PublicKey) || !keys[1].Equal(control) {
