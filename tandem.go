@@ -4,7 +4,7 @@
 // server this package is an ordinary, careful HTTP client.
 //
 // [Client.Get] writes a file. [Client.Open] reads and seeks while the object
-// arrives. [Client.Transport] is an [http.RoundTripper], to give an existing
+// arrives. [Client.OpenStream] plays HLS and DASH. [Client.Transport] is an [http.RoundTripper], to give an existing
 // program to. All of them verify every byte of objects that have a manifest
 // before anyone sees it, never take longer than the server alone would, and
 // share what they hold only when [Config.Upload] says so.
@@ -68,9 +68,10 @@ type Config struct {
 type Client struct {
 	engine *agent.Engine
 
-	mu     sync.Mutex
-	kept   []*agent.Download // finished, shared until Close
-	closed bool
+	mu      sync.Mutex
+	kept    []*agent.Download // finished, shared until Close
+	streams map[*Stream]bool  // open
+	closed  bool
 }
 
 // New returns a client. Close must be called in the end.
@@ -83,17 +84,20 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{engine: e}, nil
+	return &Client{engine: e, streams: map[*Stream]bool{}}, nil
 }
 
 // Close ends everything the client does and waits for it. Unfinished files stay
 // resumable.
 func (c *Client) Close() error {
 	c.mu.Lock()
-	kept := c.kept
-	c.kept, c.closed = nil, true
+	kept, streams := c.kept, c.streams
+	c.kept, c.streams, c.closed = nil, nil, true
 	c.mu.Unlock()
 	var errs []error
+	for s := range streams {
+		errs = append(errs, s.s.Close())
+	}
 	for _, d := range kept {
 		errs = append(errs, d.Close())
 	}

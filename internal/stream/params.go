@@ -17,10 +17,10 @@ const (
 	// rendition.
 	idleBase  = 5 * time.Second
 	idleTimes = 3
-	// A reader is kept waiting for peers for half of its segment's duration at the most,
-	// and no longer than patience, however much the player has buffered: it judges the
-	// network by it.
-	patience = 2 * time.Second
+	// A reader is kept waiting for peers for so many quarters of its segment's duration at
+	// the most, however much the player has buffered: it judges the network by it. Of a live
+	// stream, whose segments are asked for as soon as there are, for all of them.
+	patience = 3
 	// leastGuard is kept between the estimate of an arrival and a deadline, or two round
 	// trips to the edge where that is more.
 	leastGuard = 300 * time.Millisecond
@@ -28,16 +28,15 @@ const (
 	edgeShare = 0.7
 	// peerShare is the same for peers.
 	peerShare = 0.8
-	// wellBefore is the part of the time to its deadline in which a peer must be able
-	// to send what a reader waits for.
-	wellBefore = 0.5
 	// stripe is how many pieces of a segment are owned together: enough to be worth a
 	// request to the edge, few enough to spread.
-	stripe = 8
+	stripe = 4
 	// handoff is how much earlier than the next in rank a client steps in for an owner,
-	// for the first lastRank of them: the time in which the next hears of its pieces.
-	handoff  = time.Second
-	lastRank = 4
+	// for the first lastRank of them: the time in which the next hears of its pieces. Where
+	// there is little room it is a part of that.
+	handoff     = time.Second
+	handoffPart = 16
+	lastRank    = 4
 	// maxUrgent and maxDuty bound the parallel requests to the edge.
 	maxUrgent = 4
 	maxDuty   = 2
@@ -60,6 +59,9 @@ const (
 	edgeSilence = 4 * time.Second
 	// maxLies is how often a peer may not have what it has announced.
 	maxLies = 50
+	// leastAnswer and two round trips are what a peer has to answer before what it was
+	// asked for may be asked of another.
+	leastAnswer = 100 * time.Millisecond
 	// wasteShare and wasteFree bound what is asked for twice: a share of what came, and
 	// bytes to begin with.
 	wasteShare = 0.02

@@ -242,6 +242,7 @@ func (p *Plan) Tick(now time.Duration) []Action {
 	p.hedge(now, zone)
 	p.askUrgent(now, zone)
 	p.askPeers(now, zone)
+	p.steal(now)
 	p.askDuty(now, zone)
 	out := p.out
 	p.out = nil

@@ -41,6 +41,16 @@ func (e *edge) queue() (n int64) {
 	return n
 }
 
+// urgent reports whether a player waits for what is on its way.
+func (e *edge) urgent() bool {
+	for _, r := range e.order {
+		if !r.duty {
+			return true
+		}
+	}
+	return false
+}
+
 // edgeTakes is how long n bytes more would take.
 func (p *Plan) edgeTakes(n int64) time.Duration {
 	rate := p.edge.pace.rate()
@@ -80,32 +90,26 @@ func (p *Plan) isUrgent(now time.Duration, z zoned, piece int, latest time.Durat
 	switch {
 	case c.peer != nil: // hedge judges it
 		return false
-	case z.atOnce || now >= latest && c.holders > 0:
+	case z.atOnce:
+		return true
+	case now >= latest && c.holders > 0:
 		return true
 	case c.holders > 0:
-		if z.s.readers == 0 {
-			return false
-		}
-		return p.together(now, z, piece) > time.Duration(wellBefore*float64(z.due-now))
+		return false
 	}
 	rank, alone := p.rank(z, piece)
 	if rank == 0 {
 		return z.s.readers > 0 || now >= latest
 	}
-	early := time.Duration(max(0, lastRank-rank)) * min(handoff, z.room/8)
+	early := time.Duration(max(0, lastRank-rank)) * min(handoff, z.room/handoffPart)
 	return !alone && now >= latest-early
 }
 
 // askDuty asks the edge for what this client owns, while it has nothing more urgent to
 // bring.
 func (p *Plan) askDuty(now time.Duration, zone []zoned) {
-	if !p.cfg.Uploads {
+	if !p.cfg.Uploads || p.edge.urgent() {
 		return
-	}
-	for _, r := range p.edge.order {
-		if !r.duty {
-			return
-		}
 	}
 	for _, z := range zone {
 		if len(p.edge.order) >= maxDuty {

@@ -44,6 +44,8 @@ type asking struct {
 	t     *ptrack
 	piece int
 	n     int64
+
+	urgency wire.Urgency
 }
 
 // AddPeer has a peer come.
@@ -147,6 +149,9 @@ func (p *Plan) PeerLate(n int64) { p.wasted += n }
 func (p *Plan) PeerPiece(id PeerID, of TrackID, piece int, ok bool) bool {
 	q, t := p.peers[id], p.tracks[of]
 	if q != nil {
+		if c := &t.cells[piece]; c.peer == q {
+			c.begun = t.segOf(piece).pieceLen(piece)
+		}
 		p.take(q, t, piece)
 	}
 	if !ok {
@@ -261,31 +266,6 @@ func (p *Plan) best(now time.Duration, z zoned, piece int) (best *peer, eta time
 	return best, eta
 }
 
-// together is how long all who have a piece would need for it and what is open before it
-// in its segment.
-func (p *Plan) together(now time.Duration, z zoned, piece int) time.Duration {
-	var rate float64
-	var n int64
-	rtt := time.Duration(1<<63 - 1)
-	for _, q := range p.order {
-		if h := q.has[z.t.id]; h == nil || !h.Has(piece) || now < q.until || !q.info.Uploads {
-			continue
-		}
-		rate += q.rate()
-		n += q.queued()
-		rtt = min(rtt, q.info.RTT)
-	}
-	if rate == 0 {
-		return rtt
-	}
-	for i := z.s.first; i <= piece; i++ {
-		if c := &z.t.cells[i]; !c.have && c.peer == nil && c.req == nil {
-			n += z.s.pieceLen(i)
-		}
-	}
-	return rtt + seconds(float64(n)/rate)
-}
-
 // wish is a piece that peers have and nobody is asked for.
 type wish struct {
 	z     zoned
@@ -298,30 +278,42 @@ type wish struct {
 // asked for in another order by every client, so that they have something for each other.
 func (p *Plan) askPeers(now time.Duration, zone []zoned) {
 	near, far := p.wishes(now, zone)
+	if p.edge.urgent() { // which what has time would delay
+		far = nil
+	}
 	for _, w := range append(near, far...) {
 		n := w.z.s.pieceLen(w.piece)
 		if p.asked+n > maxAsked {
 			return
 		}
 		q, eta := p.best(now, w.z, w.piece)
-		if q == nil || w.z.s.readers > 0 && now+eta > w.z.due && p.edgeReady(now, w.z.s) {
+		if q == nil || w.z.s.readers > 0 && now+eta > w.z.due && p.edgeReady(now, w.z.s) { // which will
 			continue
 		}
-		p.busy(now)
-		if len(q.queue) == 0 {
-			q.pace.begin(now)
-			q.heard = now
-		}
-		u := wire.UrgencyNormal
-		if w.z.s.readers > 0 {
+		u := wire.UrgencyBackground
+		switch {
+		case w.z.s.readers > 0:
 			u = wire.UrgencyReader
+		case w.z.due-now < soon:
+			u = wire.UrgencyNormal
 		}
-		q.queue = append(q.queue, asking{t: w.z.t, piece: w.piece, n: n})
-		c := &w.z.t.cells[w.piece]
-		c.peer, c.since, c.begun = q, now, 0
-		p.asked += n
-		p.do(AskPeer{Peer: q.id, Track: w.z.t.id, Piece: w.piece, Urgency: u})
+		p.ask(now, q, w.z.t, w.piece, u)
 	}
+}
+
+// ask asks a peer for a piece.
+func (p *Plan) ask(now time.Duration, q *peer, t *ptrack, piece int, u wire.Urgency) {
+	p.busy(now)
+	if len(q.queue) == 0 {
+		q.pace.begin(now)
+		q.heard = now
+	}
+	n := t.segOf(piece).pieceLen(piece)
+	q.queue = append(q.queue, asking{t: t, piece: piece, n: n, urgency: u})
+	c := &t.cells[piece]
+	c.peer, c.since, c.begun = q, now, 0
+	p.asked += n
+	p.do(AskPeer{Peer: q.id, Track: t.id, Piece: piece, Urgency: u})
 }
 
 func (p *Plan) wishes(now time.Duration, zone []zoned) (near, far []wish) {
@@ -342,6 +334,9 @@ func (p *Plan) wishes(now time.Duration, zone []zoned) (near, far []wish) {
 			}
 		}
 	}
+	slices.SortStableFunc(near, func(a, b wish) int {
+		return cmp.Or(cmp.Compare(a.z.due, b.z.due), cmp.Compare(a.z.t.cells[a.piece].holders, b.z.t.cells[b.piece].holders), cmp.Compare(a.order, b.order))
+	})
 	slices.SortStableFunc(far, func(a, b wish) int {
 		rare := cmp.Compare(a.z.t.cells[a.piece].holders, b.z.t.cells[b.piece].holders)
 		if p.cfg.Live {
@@ -353,20 +348,20 @@ func (p *Plan) wishes(now time.Duration, zone []zoned) (near, far []wish) {
 }
 
 // hedge has the edge bring what was asked of a peer that will not send it in time: at the
-// last moment at which the edge still can. Where waste allows it the peer is not told, and
-// whoever is first counts.
+// last moment at which the edge still can. What has not begun is taken back then; of what
+// has, the peer is not told as long as waste allows it, and whoever is first counts.
 func (p *Plan) hedge(now time.Duration, zone []zoned) {
 	for _, z := range zone {
 		if !p.edgeReady(now, z.s) {
 			continue
 		}
-		latest := p.latest(z)
-		if now < latest {
+		all, one := p.latest(z), z.due-p.guard()-p.edgeTakes(z.s.pieceLen(z.s.first))
+		if now < min(all, one) {
 			continue
 		}
 		p.askRuns(now, z, false, func(i int) bool {
 			c := &z.t.cells[i]
-			if c.peer == nil || now+c.peer.remaining(z.t, i) <= max(now+p.guard(), min(z.due-p.guard(), now+p.edgeTakes(0))) {
+			if c.peer == nil || p.inTime(now, z, i) && (c.begun > 0 || now < one) || now+c.peer.remaining(z.t, i) <= now+p.guard() {
 				return false
 			}
 			if c.begun == 0 || !p.spare(z.s.pieceLen(i)) {
@@ -374,6 +369,44 @@ func (p *Plan) hedge(now time.Duration, zone []zoned) {
 			}
 			return true
 		})
+	}
+}
+
+// inTime reports whether a piece will come in time of the peer that it was asked of, as
+// far as that can be told.
+func (p *Plan) inTime(now time.Duration, z zoned, piece int) bool {
+	q := z.t.cells[piece].peer
+	return now+q.remaining(z.t, piece) <= z.due-p.guard() && now-q.heard <= leastAnswer+4*q.info.RTT
+}
+
+// steal has peers with nothing to do take over what would wait longest at others: what few
+// had when it was asked for, everybody has asked of those few.
+func (p *Plan) steal(now time.Duration) {
+	for _, q := range p.order {
+		if len(q.queue) > 0 || !q.room(now, 0) {
+			continue
+		}
+		var longest asking
+		var gain time.Duration
+		for _, o := range p.order {
+			var queued int64
+			for _, a := range o.queue {
+				c := &a.t.cells[a.piece]
+				queued += a.n - c.begun
+				h := q.has[a.t.id]
+				if c.begun > 0 || h == nil || !h.Has(a.piece) || now-c.since < leastAnswer+2*o.info.RTT {
+					continue
+				}
+				if g := o.takes(queued) - q.takes(a.n) - q.info.RTT; g > gain {
+					longest, gain = a, g
+				}
+			}
+		}
+		if gain > 0 {
+			u := longest.urgency
+			p.cancelPeer(longest.t, longest.piece)
+			p.ask(now, q, longest.t, longest.piece, u)
+		}
 	}
 }
 

@@ -160,7 +160,7 @@ func (p *Plan) zoned(now time.Duration, t *ptrack, s *segment) zoned {
 	z := zoned{t: t, s: s, due: t.head.due(s.Start)}
 	if s.readers > 0 {
 		z.atOnce = s.Init || !t.head.playing
-		z.due = min(z.due, s.wanted+min(s.Duration/2, patience))
+		z.due = min(z.due, s.wanted+p.patience(s))
 		if z.atOnce {
 			z.due = now
 		}
@@ -168,11 +168,23 @@ func (p *Plan) zoned(now time.Duration, t *ptrack, s *segment) zoned {
 	z.room = max(z.due-s.entered, 0)
 	s.open = 0
 	for i := s.first; i < s.first+s.pieces; i++ {
-		if c := &t.cells[i]; !c.have && c.req == nil {
+		switch c := &t.cells[i]; {
+		case c.have || c.req != nil:
+		case c.peer != nil && p.inTime(now, z, i): // perhaps
+			s.open += s.pieceLen(i) / 2
+		default:
 			s.open += s.pieceLen(i)
 		}
 	}
 	return z
+}
+
+// patience is how long a reader of a segment is kept waiting at the most.
+func (p *Plan) patience(s *segment) time.Duration {
+	if p.cfg.Live {
+		return s.Duration
+	}
+	return s.Duration * patience / 4
 }
 
 // rank is this client's place among those who may fetch a piece from the edge for the

@@ -24,9 +24,9 @@ func content(number int, size int64) []byte {
 	return append(binary.BigEndian.AppendUint64(nil, uint64(number)), b...)[:size]
 }
 
-// mediaSegment returns one, four seconds long, whose name and content are of
+// segmentOf returns one of media, four seconds long, whose name and content are of
 // that number.
-func mediaSegment(number int, size int64) track.Segment {
+func segmentOf(number int, size int64) track.Segment {
 	m := &manifest.Manifest{Size: size, PieceSize: manifest.PieceSizeFor(size)}
 	b := content(number, size)
 	m.Digest = sha256.Sum256(b)
@@ -38,7 +38,7 @@ func mediaSegment(number int, size int64) track.Segment {
 
 // sized returns one whose bytes do not matter.
 func sized(number int, size int64) track.Segment {
-	s := mediaSegment(number, 1)
+	s := segmentOf(number, 1)
 	s.Manifest = &manifest.Manifest{Size: size, PieceSize: piece, Pieces: make([]manifest.Hash, manifest.PieceCount(size, piece))}
 	return s
 }
@@ -60,7 +60,7 @@ func TestNumbersThrough(t *testing.T) {
 	tr := newTrack()
 	sizes := []int64{100, 3 * piece, piece + 1}
 	for i, size := range sizes {
-		add(t, tr, false, mediaSegment(i, size))
+		add(t, tr, false, segmentOf(i, size))
 	}
 	next, ended := tr.Next()
 	if want := (Place{3, 6, 100 + 3*piece + piece + 1}); next != want || ended || tr.NumPieces() != 6 {
@@ -90,18 +90,18 @@ func TestNumbersThrough(t *testing.T) {
 
 func TestAddRefuses(t *testing.T) {
 	tr := newTrack()
-	add(t, tr, false, mediaSegment(0, 100), mediaSegment(1, piece+1))
+	add(t, tr, false, segmentOf(0, 100), segmentOf(1, piece+1))
 	before, _ := tr.Next()
 	p := func(first, piece int, offset int64) *track.Page {
-		return &track.Page{Track: tr.ID, First: first, Piece: piece, Offset: offset, Segments: []track.Segment{mediaSegment(2, 5)}}
+		return &track.Page{Track: tr.ID, First: first, Piece: piece, Offset: offset, Segments: []track.Segment{segmentOf(2, 5)}}
 	}
 	other := p(2, 3, 101+piece)
 	other.Track = track.ID{1}
 	// Two manifests with pieces enough are refused together, and none stays.
 	long := p(2, 3, 101+piece)
-	huge := mediaSegment(2, 5)
+	huge := segmentOf(2, 5)
 	huge.Manifest = &manifest.Manifest{Size: 1, PieceSize: piece, Pieces: make([]manifest.Hash, track.MaxPieces-10)}
-	long.Segments = []track.Segment{mediaSegment(2, 5), huge, mediaSegment(3, 7*piece)}
+	long.Segments = []track.Segment{segmentOf(2, 5), huge, segmentOf(3, 7*piece)}
 	for what, page := range map[string]*track.Page{
 		"gap": p(3, 3, 101+piece), "again": p(1, 1, 100), "from the beginning": p(0, 0, 0),
 		"other piece": p(2, 4, 101+piece), "other byte": p(2, 3, 102+piece), "other track": other, "too many pieces": long,
@@ -123,8 +123,8 @@ func TestAddRefuses(t *testing.T) {
 
 func TestFind(t *testing.T) {
 	tr := newTrack()
-	again := mediaSegment(0, 300)
-	add(t, tr, false, mediaSegment(0, 100), mediaSegment(1, 200), again)
+	again := segmentOf(0, 300)
+	add(t, tr, false, segmentOf(0, 100), segmentOf(1, 200), again)
 	if s, at, ok := tr.Find("/0.ts"); !ok || at.Segment != 2 || s.Manifest.Size != 300 {
 		t.Errorf("%+v at %+v: want the last of that name", s, at)
 	}
@@ -138,8 +138,8 @@ func TestFind(t *testing.T) {
 
 func TestBehind(t *testing.T) {
 	tr := newTrack()
-	init := track.Segment{Name: "/init", Init: true, Manifest: mediaSegment(9, 9).Manifest}
-	add(t, tr, false, init, mediaSegment(4, 1), mediaSegment(2, 1), mediaSegment(3, 1))
+	init := track.Segment{Name: "/init", Init: true, Manifest: segmentOf(9, 9).Manifest}
+	add(t, tr, false, init, segmentOf(4, 1), segmentOf(2, 1), segmentOf(3, 1))
 	second := time.Second
 	for _, c := range []struct {
 		from, ahead time.Duration
@@ -185,7 +185,7 @@ func same(t rapid.TB, a, b *Track) {
 func TestPages(t *testing.T) {
 	tr := newTrack()
 	for i := range track.MaxSegments + 10 {
-		add(t, tr, false, mediaSegment(i, int64(1+i)))
+		add(t, tr, false, segmentOf(i, int64(1+i)))
 	}
 	// One whose manifest takes a fifth of a page: several must not share one.
 	for i := range 12 {

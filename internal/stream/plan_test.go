@@ -1,0 +1,148 @@
+package stream
+
+import (
+	"flag"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// TestAudiences plays streams to audiences whose links are known, and holds what comes of
+// it against what should.
+func TestAudiences(t *testing.T) {
+	const s = time.Second
+	for _, tc := range []struct {
+		name             string
+		n                int
+		live             bool
+		segments         int
+		duration         time.Duration
+		rate, up, down   float64 // Mbit/s
+		apart            time.Duration
+		offload, copies  float64
+		stalled, startup time.Duration
+	}{
+		{"VOD, one after the other", 12, false, 60, 2 * s, 3, 20, 20, 5 * s, 0.9, 1.3, 0, 700 * time.Millisecond},
+		{"VOD, all at once", 12, false, 60, 2 * s, 3, 20, 20, 0, 0.85, 1.3, 0, 700 * time.Millisecond},
+		{"VOD, upload half of the rate", 12, false, 60, 2 * s, 3, 1.5, 20, 5 * s, 0.3, 9, 0, 700 * time.Millisecond},
+		{"live, much upload", 16, true, 60, 4 * s, 3, 20, 20, s / 4, 0.9, 1.3, 0, 1500 * time.Millisecond},
+		{"live, upload one and a half of the rate", 16, true, 60, 4 * s, 3, 4.5, 20, s / 4, 0.85, 2, 0, 1500 * time.Millisecond},
+		{"live, upload half of the rate", 16, true, 60, 4 * s, 3, 1.5, 20, s / 4, 0.3, 12, 0, 1500 * time.Millisecond},
+		{"live, thirty", 30, true, 40, 4 * s, 3, 20, 20, 0, 0.9, 1.3, 0, 1500 * time.Millisecond},
+		{"live, short segments", 16, true, 60, 2 * s, 3, 20, 20, s / 4, 0.8, 2, 0, 1500 * time.Millisecond},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := newFluid(t, tc.segments, tc.duration, tc.rate*mbit, 10000*mbit)
+			f.live = tc.live
+			start := time.Duration(0)
+			if tc.live {
+				start = 3 * tc.duration
+			}
+			for i := range tc.n {
+				f.add(tc.up*mbit, tc.down*mbit, true, start+time.Duration(i)*tc.apart)
+			}
+			f.run(10 * time.Minute)
+			r := f.result()
+			t.Logf("%+v", r)
+			if r.offload < tc.offload || r.copies > tc.copies || r.stalled > tc.stalled || r.begin > tc.startup || r.wasted > 0.02 {
+				t.Errorf("want offload %.2f, %.1f copies, stalls of %v, a start within %v, 2 %% of waste", tc.offload, tc.copies, tc.stalled, tc.startup)
+			}
+		})
+	}
+}
+
+// TestPeersDie has all who upload go at once.
+func TestPeersDie(t *testing.T) {
+	f := newFluid(t, 60, 2*time.Second, 3*mbit, 1000*mbit)
+	f.add(20*mbit, 20*mbit, true, 0).leave = 40 * time.Second
+	f.add(20*mbit, 20*mbit, true, time.Second).leave = 40 * time.Second
+	last := f.add(20*mbit, 20*mbit, true, 2*time.Second)
+	f.run(5 * time.Minute)
+	if last.stalled > 0 || last.next != 60 || last.fromPeers == 0 {
+		t.Errorf("stalled for %v, segment %d, %d bytes from peers", last.stalled, last.next, last.fromPeers)
+	}
+}
+
+// drawn is a random audience.
+type drawn struct {
+	live     bool
+	duration time.Duration
+	rate     float64 // Mbit/s
+	edge     float64
+	clients  []drawnClient
+}
+
+type drawnClient struct {
+	up, down     float64
+	uploads      bool
+	start, leave time.Duration
+}
+
+func draw(t *rapid.T) drawn {
+	d := drawn{
+		live:     rapid.Bool().Draw(t, "live"),
+		duration: time.Duration(rapid.SampledFrom([]int{2, 4, 6}).Draw(t, "duration")) * time.Second,
+		rate:     rapid.SampledFrom([]float64{1, 3, 6}).Draw(t, "rate"),
+		edge:     rapid.SampledFrom([]float64{100, 1000}).Draw(t, "edge"),
+	}
+	for range rapid.IntRange(1, 10).Draw(t, "clients") {
+		down := d.rate * rapid.SampledFrom([]float64{2, 4, 10}).Draw(t, "down/rate")
+		c := drawnClient{
+			down: down, up: down * rapid.SampledFrom([]float64{0.05, 0.25, 1}).Draw(t, "up/down"),
+			uploads: rapid.IntRange(0, 3).Draw(t, "uploads") > 0,
+			start:   time.Duration(rapid.IntRange(0, 300).Draw(t, "start")) * 100 * time.Millisecond,
+		}
+		if rapid.IntRange(0, 3).Draw(t, "leaves") == 0 {
+			c.leave = c.start + time.Duration(rapid.IntRange(1, 600).Draw(t, "stays"))*100*time.Millisecond
+		}
+		d.clients = append(d.clients, c)
+	}
+	return d
+}
+
+// simulate plays to the audience; alone has nobody upload.
+func (d drawn) simulate(t testing.TB, alone bool) *fluid {
+	f := newFluid(t, 30, d.duration, d.rate*mbit, d.edge*mbit)
+	f.live = d.live
+	for _, c := range d.clients {
+		start := c.start
+		if d.live {
+			start += 3 * d.duration
+		}
+		n := f.add(c.up*mbit, c.down*mbit, c.uploads && !alone, start)
+		if c.leave > 0 {
+			n.leave = c.leave + start - c.start
+		}
+	}
+	f.run(20 * time.Minute)
+	return f
+}
+
+// networks is how many audiences are drawn. They are the same every time.
+var networks = flag.Int("networks", 40, "how many networks TestNoWorseThanTheEdgeAlone draws")
+
+// TestNoWorseThanTheEdgeAlone compares the playback of everybody with what it is when
+// nobody shares, on random networks with churn.
+func TestNoWorseThanTheEdgeAlone(t *testing.T) {
+	generator := rapid.Custom(draw)
+	for seed := range *networks {
+		d := generator.Example(seed)
+		with, without := d.simulate(t, false), d.simulate(t, true)
+		for i, c := range with.clients {
+			alone := without.clients[i]
+			if c.gone || !c.begun {
+				continue
+			}
+			if c.next != len(with.segs) {
+				t.Fatalf("network %d: client %d has come to segment %d", seed, i, c.next)
+			}
+			if c.stalled > alone.stalled+leastGuard || c.begin > alone.begin+leastGuard {
+				t.Errorf("network %d: client %d stalled for %v, began after %v; alone %v and %v", seed, i, c.stalled, c.begin-c.start, alone.stalled, alone.begin-alone.start)
+			}
+			if most := wasteShare*float64(c.fromEdge+c.fromPeers) + wasteFree + 8*65536; float64(c.plan.Wasted()) > most {
+				t.Errorf("network %d: client %d wasted %d of %d bytes", seed, i, c.plan.Wasted(), c.fromEdge+c.fromPeers)
+			}
+		}
+	}
+}
