@@ -24,6 +24,8 @@ const (
 	streamIdle = 2 * time.Minute
 	// tryAgain is when a playlist whose stream could not be joined is tried again.
 	tryAgain = 10 * time.Second
+	// maxSegment bounds what is taken for a segment before its track tells, in bytes.
+	maxSegment = 16 << 20
 )
 
 // streams are those whose playlists have passed and tell of tracks. One playlist after
@@ -166,8 +168,15 @@ func (s *streams) sums() counted {
 	return c
 }
 
-// segment answers from a stream, if what is asked for may be part of one. What is not in
-// a track passes through it all the same, so that it is shared once it is.
+// mayBeSegment reports whether what is in no track yet looks like a segment of one: media,
+// and no more than is kept until the track is known.
+func mayBeSegment(seg *agent.Segment) bool {
+	kind, _, _ := strings.Cut(seg.Header().Get("Content-Type"), "/")
+	return (kind == "video" || kind == "audio") && seg.Size() <= maxSegment
+}
+
+// segment answers from a stream, if what is asked for may be part of one. A segment that
+// is in no track yet passes through it all the same, so that it is shared once it is.
 func (x *exchange) segment() bool {
 	if x.own != nil || conditional(x.r.Header) {
 		return false
@@ -181,6 +190,9 @@ func (x *exchange) segment() bool {
 		return false // the server is asked again, and its answer passed on
 	}
 	defer seg.Close()
+	if !seg.Shared() && !mayBeSegment(seg) {
+		return false
+	}
 	h := x.w.Header()
 	if from := seg.Header(); from != nil {
 		pass(h, from)
