@@ -15,7 +15,7 @@ LINTER    := v2.15.0
 GOLANGCI  := $(shell command -v golangci-lint || echo bin/golangci-lint)
 REPORT     = $(GO) run ./test/report
 # Packages that start goroutines: those are worth the race detector's time.
-CONCURRENT = $(wildcard $(addprefix internal/,agent agentapi control edge fetch filehash hoststate ledger node publish session store swarm transport nat portmap cli))
+CONCURRENT = $(wildcard $(addprefix internal/,agent agentapi gateway control edge fetch filehash hoststate ledger node publish session store swarm transport nat portmap cli))
 # -tags and -trimpath of the one static binary.
 BUILD      = CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w'
 # What make bench runs, and with which flags beside -runs.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -119,7 +120,7 @@ func (m *metered) Read(p []byte) (int, error) {
 	n, err := m.ReadCloser.Read(p[:m.down.Step(len(p), false)])
 	if n > 0 {
 		if werr := m.down.Wait(m.ctx, n, false); werr != nil && err == nil {
-			err = werr
+			err = cmp.Or(context.Cause(m.ctx), werr)
 		}
 	}
 	return n, err

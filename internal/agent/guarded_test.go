@@ -1,11 +1,14 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"testing"
+	"time"
 )
 
 // TestGuard has a guard refuse: neither the object nor what describes it is asked for,
@@ -54,6 +57,31 @@ func TestGuard(t *testing.T) {
 	r, err := fetchTo(t, e, Request{URL: base + "/a", File: t.TempDir() + "/a"})
 	if err != nil || r.Size != int64(len(data)) {
 		t.Errorf("not guarded: %+v, %v", r, err)
+	}
+}
+
+// What passes the engine by counts for its limits all the same.
+func TestMetered(t *testing.T) {
+	const size = 4 << 20
+	e, err := New(Config{Data: t.TempDir(), DownloadLimit: 8 << 20, DownloadMonthly: size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	read := func() (int64, error) {
+		rc := e.Metered(t.Context(), io.NopCloser(bytes.NewReader(random(1, size))))
+		defer rc.Close()
+		return io.Copy(io.Discard, rc)
+	}
+	began := time.Now()
+	if n, err := read(); n < size-1<<20 || err != nil && !errors.Is(err, ErrMonthly) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if took := time.Since(began); took < 300*time.Millisecond {
+		t.Errorf("%d bytes took %v at 8 MiB/s", size, took)
+	}
+	if n, err := read(); n != 0 || !errors.Is(err, ErrMonthly) {
+		t.Errorf("when the month's bytes are used up: %d bytes, %v", n, err)
 	}
 }
 

@@ -24,7 +24,9 @@ const (
 	// documentWithin bounds the wait for a host to tell whether it shares; one that is
 	// slow to do so is taken for one that does not, this time.
 	documentWithin = time.Second
-	// maxPlain bounds the URLs that are known to be of no object.
+	// plainFor is how long a URL is taken to be of no object once its answer was none,
+	// maxPlain bounds how many are remembered.
+	plainFor = 10 * time.Second
 	maxPlain = 4096
 )
 
@@ -40,8 +42,8 @@ type objects struct {
 	byURL   map[string]*object // the last version
 	all     map[*object]bool   // also former versions that are being read
 	opening map[string]chan struct{}
-	plain   map[string]bool // URLs whose last answer was no object
-	edge    int64           // bytes that objects had which are gone
+	plain   map[string]time.Time // URLs whose last answer was no object, and until when that counts
+	edge    int64                // bytes that objects had which are gone
 	peers   int64
 	waiting sync.WaitGroup
 }
@@ -52,7 +54,7 @@ func openObjects(g *Gateway, dir string, quota int64) (*objects, error) {
 	}
 	return &objects{
 		g: g, dir: dir, quota: quota, byURL: map[string]*object{}, all: map[*object]bool{},
-		opening: map[string]chan struct{}{}, plain: map[string]bool{},
+		opening: map[string]chan struct{}{}, plain: map[string]time.Time{},
 	}, nil
 }
 
@@ -75,7 +77,7 @@ func (s *objects) get(ctx context.Context, x *exchange) (*object, *http.Response
 			s.mu.Unlock()
 			return o, nil, nil
 		}
-		if o == nil && (x.r.Method == http.MethodHead || s.plain[key] || conditional(x.r.Header)) {
+		if o == nil && (x.r.Method == http.MethodHead || time.Now().Before(s.plain[key]) || conditional(x.r.Header)) {
 			s.mu.Unlock()
 			return nil, nil, nil
 		}
@@ -110,7 +112,7 @@ func (s *objects) lead(ctx context.Context, x *exchange, key string, o *object, 
 			if len(s.plain) >= maxPlain {
 				clear(s.plain)
 			}
-			s.plain[key] = true
+			s.plain[key] = time.Now().Add(plainFor)
 		}
 	}()
 	if o == nil && !s.shares(ctx, x.url) {
