@@ -56,7 +56,11 @@ func (s *Segment) plain(off int64) error {
 	if off > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", off))
 	}
-	resp, err := s.s.web.Do(req)
+	client := *s.s.web
+	if s.s.guarded { // where a redirect may lead is its caller's affair
+		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.url.Redacted(), classify(err))
 	}

@@ -178,7 +178,7 @@ func mayBeSegment(seg *agent.Segment) bool {
 // segment answers from a stream, if what is asked for may be part of one. A segment that
 // is in no track yet passes through it all the same, so that it is shared once it is.
 func (x *exchange) segment() bool {
-	if x.own != nil || conditional(x.r.Header) {
+	if x.r.Method != http.MethodGet || x.own != nil || conditional(x.r.Header) {
 		return false
 	}
 	st := x.g.streams.of(x.url)
@@ -194,7 +194,11 @@ func (x *exchange) segment() bool {
 		return false
 	}
 	h := x.w.Header()
-	if from := seg.Header(); from != nil {
+	from := seg.Header()
+	if from != nil && isPlaylist(x.url, from) {
+		return false // to be rewritten
+	}
+	if from != nil {
 		pass(h, from)
 		x.allowPage(h)
 	} else if kind := mime.TypeByExtension(path.Ext(x.url.Path)); kind != "" {
