@@ -101,8 +101,10 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g := &Gateway{log: cfg.Logger, ln: ln, policy: cfg.Policy, engine: cfg.Engine, docs: cfg.Engine, http: client, pairings: pairings,
-		streams: &streams{engine: cfg.Engine, open: map[string]*watched{}}}
+	g := &Gateway{
+		log: cfg.Logger, ln: ln, policy: cfg.Policy, engine: cfg.Engine, docs: cfg.Engine, http: client, pairings: pairings,
+		streams: &streams{engine: cfg.Engine, open: map[string]*watched{}},
+	}
 	_, g.port, _ = net.SplitHostPort(g.Addr())
 	if g.objects, err = openObjects(g, filepath.Join(cfg.Data, "objects"), cfg.Quota); err != nil {
 		return nil, errors.Join(fmt.Errorf("gateway: %w", err), ln.Close())

@@ -189,7 +189,7 @@ func (x *exchange) segment() bool {
 	if err != nil {
 		return false // the server is asked again, and its answer passed on
 	}
-	defer seg.Close()
+	defer func() { _ = seg.Close() }()
 	if !seg.Shared() && !mayBeSegment(seg) {
 		return false
 	}
@@ -214,7 +214,7 @@ func (x *exchange) segment() bool {
 	x.w.WriteHeader(http.StatusOK)
 	if _, err := io.Copy(x.w, seg.Paced()); err != nil && !errors.Is(err, context.Canceled) {
 		x.g.log.Debug("gateway: segment broke off", "host", x.url.Host, "error", err)
-		panic(http.ErrAbortHandler) // the client must not take it for the whole
+		panic(http.ErrAbortHandler) //nolint:forbidigo // net/http has no other way to tell the client that this is not the whole
 	}
 	return true
 }
