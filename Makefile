@@ -19,14 +19,14 @@ CONCURRENT = $(wildcard $(addprefix internal/,agent agentapi gateway control edg
 # -tags and -trimpath of the one static binary.
 BUILD      = CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w'
 # What make bench runs, and with which flags beside -runs.
-BENCHES   := flash neverslower mixed validate edges spike versions edge manners nat paths get disk
+BENCHES   := flash neverslower mixed validate edges spike versions edge manners nat paths get disk video
 flash      = -case all -what all
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64 windows/amd64 freebsd/amd64
 
-.PHONY: help build test race fuzz micro bench soak lint fmt demo cross vectors deps clean
+.PHONY: help build test race fuzz micro bench soak lint fmt demo demo-video cross vectors deps clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/tandem, one static binary
 	$(BUILD) -o bin/tandem ./cmd/tandem
@@ -67,6 +67,9 @@ bin/golangci-lint:
 
 demo: build ## a real file to a dozen clients on this machine; FILE=path adds one of yours
 	@$(GO) run ./bench/demo -tandem bin/tandem $(if $(FILE),-file '$(FILE)')
+
+demo-video: build ## a stream to a dozen players on hosts of their own, with and without peers; as root, 5 minutes
+	@$(GO) run ./bench/video -binary $(CURDIR)/bin/tandem -save=false -report bin/demo-video.html
 
 cross: ## the binary for every platform
 	@for p in $(PLATFORMS); do o=bin/tandem-$${p//\//-}; [[ $$p == windows/* ]] && o=$$o.exe; \

@@ -41,14 +41,56 @@ func (o options) crowd(ctx context.Context, peers bool) (*result, error) {
 		if err != nil {
 			return err
 		}
-		if r.Players, err = o.watch(ctx, t, peers); err != nil {
+		began := time.Now()
+		stop := r.sample(ctx, t.edge)
+		r.Players, err = o.watch(ctx, t, peers)
+		stop()
+		if err != nil {
 			return err
 		}
+		r.count(began)
 		after, err := t.edge.Counters(ctx)
 		r.Sent = after.Sent - before.Sent
 		return errors.Join(err, o.compare(t, r))
 	})
 	return r, err
+}
+
+// sample looks at the edge's line every second until stop is called.
+func (r *result) sample(ctx context.Context, edge *lab.Host) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		before, err := edge.Counters(ctx)
+		for err == nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			var now lab.Counters
+			if now, err = edge.Counters(ctx); err == nil {
+				r.Line = append(r.Line, 8*float64(now.Sent-before.Sent)/1e6)
+				before = now
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// count adds up what players got in each second since began.
+func (r *result) count(began time.Time) {
+	r.Got = make([]float64, len(r.Line))
+	for _, p := range r.Players {
+		for _, a := range p.Arrived {
+			if i := int(a.At - float64(began.UnixMilli())/1e3); i >= 0 && i < len(r.Got) {
+				r.Got[i] += 8 * float64(a.Bytes) / 1e6
+			}
+		}
+	}
 }
 
 // stage is where a crowd watches.
@@ -127,7 +169,11 @@ func (o options) watch(ctx context.Context, t *stage, peers bool) ([]played, err
 			if err != nil {
 				return fmt.Errorf("player %d: %w", i+1, err)
 			}
-			return json.Unmarshal(out, &all[i])
+			var t told
+			err = json.Unmarshal(out, &t)
+			all[i] = t.played
+			all[i].Arrived, all[i].Segments = t.Arrivals, t.Sums
+			return err
 		})
 	}
 	return all, g.Wait()

@@ -36,6 +36,7 @@ type options struct {
 	behind  time.Duration
 	live    bool
 	what    string
+	page    string
 }
 
 // result is one crowd of players; the tables of all make bench/results/video.md.
@@ -44,8 +45,9 @@ type result struct {
 	What    string      `json:"what"`
 	Date    string      `json:"date"`
 	Players []played    `json:"players"`
-	Sent    int64       `json:"edge_sent"` // bytes, all headers and control's counted
-	First   int64       `json:"first_viewer"`
+	Sent    int64       `json:"edge_sent"`   // bytes, all headers and control's counted
+	Line    []float64   `json:"edge_mbit"`   // each second, what the edge sent
+	Got     []float64   `json:"played_mbit"` // and what players got
 	Machine rig.Machine `json:"machine"`
 }
 
@@ -69,6 +71,7 @@ func parse() options {
 	flag.DurationVar(&o.behind, "behind", 8*time.Second, "where players begin in a live stream")
 	flag.BoolVar(&o.live, "live", false, "a live stream")
 	flag.StringVar(&o.what, "what", "edge,tandem", "what plays: edge alone, tandem")
+	flag.StringVar(&o.page, "report", "", "file for a page that shows the runs")
 	o.Parse(1, "runs of each")
 	return o
 }
@@ -80,6 +83,7 @@ func bench(ctx context.Context) error {
 		return err
 	}
 	defer remove()
+	var all []*result
 	for range o.Runs {
 		for what := range strings.SplitSeq(o.what, ",") {
 			if what != "edge" && what != "tandem" {
@@ -90,12 +94,19 @@ func bench(ctx context.Context) error {
 				return fmt.Errorf("%s: %w", what, err)
 			}
 			fmt.Println(r)
+			all = append(all, r)
 			if o.Save {
 				if err := rig.WriteJSON("video-"+r.Case+"-"+what, r); err != nil {
 					return err
 				}
 			}
 		}
+	}
+	if o.page != "" {
+		if err := report(o.page, all); err != nil {
+			return err
+		}
+		fmt.Println("report:", o.page)
 	}
 	if !o.Save {
 		return nil

@@ -44,8 +44,22 @@ type played struct {
 	Bytes    int64              `json:"bytes"`
 	Rate     float64            `json:"bits_per_second"` // of the renditions, mean
 	Latency  []float64          `json:"latency"`         // behind the source, at each segment
-	Segments map[string]string  `json:"segments"`        // path → SHA-256
-	Tops     map[string]float64 `json:"renditions"`      // media of each
+	Arrived  []arrival          `json:"-"`
+	Segments map[string]string  `json:"segments"`   // path → SHA-256
+	Tops     map[string]float64 `json:"renditions"` // media of each
+}
+
+// arrival is a segment that has come.
+type arrival struct {
+	At    float64 `json:"at"` // seconds since 1970
+	Bytes int     `json:"bytes"`
+}
+
+// told is what a player's process tells.
+type told struct {
+	played
+	Arrivals []arrival         `json:"arrivals"`
+	Sums     map[string]string `json:"sums"`
 }
 
 // player plays one stream.
@@ -91,7 +105,7 @@ func playerMain(ctx context.Context) error {
 	if err := p.play(ctx); err != nil {
 		return fmt.Errorf("play %s: %w", p.url, err)
 	}
-	return json.NewEncoder(os.Stdout).Encode(p.out)
+	return json.NewEncoder(os.Stdout).Encode(told{p.out, p.out.Arrived, p.out.Segments})
 }
 
 func (p *player) since() time.Duration { return time.Since(p.began) }
@@ -261,6 +275,7 @@ func (p *player) keep(ctx context.Context, link string) (int, error) {
 	sum := sha256.Sum256(b)
 	p.out.Segments[strings.TrimPrefix(u.Path, p.root)] = hex.EncodeToString(sum[:])
 	p.out.Bytes += int64(len(b))
+	p.out.Arrived = append(p.out.Arrived, arrival{float64(time.Now().UnixMilli()) / 1e3, len(b)})
 	return len(b), nil
 }
 
