@@ -20,6 +20,8 @@ import (
 
 	controlplane "github.com/tandem-cdn/tandem/internal/control"
 	"github.com/tandem-cdn/tandem/internal/edge"
+	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/swarm"
 )
 
 // theatre is a real edge with an HLS presentation, and a real control.
@@ -225,5 +227,182 @@ func TestStream(t *testing.T) {
 	t.Logf("the edge has sent %d bytes to the first, %d to others", before, th.sent.Load()-before)
 	if _, err := first.Open(t.Context(), "/video/none.ts"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a segment that does not exist: %v", err)
+	}
+}
+
+// linked waits until s has so many peers.
+func linked(t *testing.T, s *Stream, n int) {
+	t.Helper()
+	<-s.ready
+	until(t, fmt.Sprintf("%d peers", n), func() bool { return s.Progress().Peers >= n })
+}
+
+// TestStreamTogether has four watch at once: the edge sends little more than once what
+// nobody has begun with.
+func TestStreamTogether(t *testing.T) {
+	const viewers = 4
+	th := newTheatre(t, 30)
+	var all []*Stream
+	for i := range viewers {
+		all = append(all, th.viewer(fmt.Sprint(i)))
+	}
+	for _, s := range all {
+		linked(t, s, viewers-1)
+	}
+	var wg sync.WaitGroup
+	for _, s := range all {
+		wg.Go(func() { th.watch(s, th.names) })
+	}
+	wg.Wait()
+	var size, peers, edge int64
+	for _, b := range th.segments {
+		size += int64(len(b))
+	}
+	for _, s := range all {
+		p := s.Progress()
+		peers += p.FromPeers
+		edge += p.FromEdge
+	}
+	copies := float64(th.sent.Load()) / float64(size)
+	t.Logf("%.2f copies from the edge, %.0f %% of all from peers", copies, 100*float64(peers)/float64(peers+edge))
+	if copies > 2 {
+		t.Errorf("%.2f copies from the edge for %d viewers", copies, viewers)
+	}
+}
+
+// TestStreamOutlivesControl: those who are linked go on helping each other.
+func TestStreamOutlivesControl(t *testing.T) {
+	th := newTheatre(t, 16)
+	first, second := th.viewer("first"), th.viewer("second")
+	linked(t, second, 1)
+	th.watch(first, th.names)
+	th.watch(second, th.names[:4])
+	th.stop()
+	before := second.Progress().FromEdge
+	th.watch(second, th.names[4:])
+	if p := second.Progress(); p.FromEdge > before || p.FromPeers == 0 {
+		t.Errorf("%+v, had %d from the edge while there was a control", p, before)
+	}
+}
+
+// poison is a source that says it has everything, and has nothing right.
+type poison struct{ pieces swarm.Pieces }
+
+func (p poison) Have() manifest.Bitfield {
+	b := manifest.NewBitfield(p.pieces.NumPieces())
+	b.SetAll()
+	return b
+}
+
+func (p poison) Has(int) bool { return true }
+
+func (p poison) ReadAt(b []byte, _ int64) (int, error) { return copy(b, random(9, len(b))), nil }
+
+// TestStreamPoisoner: a peer that sends wrong bytes is dropped with the first piece, and
+// nobody is shown one of them.
+func TestStreamPoisoner(t *testing.T) {
+	th := newTheatre(t, 12)
+	bad := th.viewer("bad")
+	<-bad.ready
+	until(t, "a swarm", func() bool { return len(bad.shared.swarms()) > 0 })
+	bad.shared.swarms()[0].Leave()
+	tr := bad.shared.byID[0]
+	s := bad.shared
+	w, err := s.p2p.node.Join(swarm.Membership{
+		Object: tr.ID, Pieces: tr.Track, Grows: true, Grants: s.id, Source: poison{tr.Track},
+		Grant: func() string { return *s.grant.Load() }, Trusted: s.doc.Keys.Public(), Uploads: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Leave()
+	good := th.viewer("good")
+	<-good.ready
+	until(t, "a link", func() bool { return len(w.Keys()) > 0 })
+	th.watch(good, th.names)
+	if p := good.Progress(); p.FromPeers != 0 || p.Wasted == 0 || p.Peers != 0 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// TestStreamElsewhere: what is of no track comes in the ordinary way, and streams of
+// servers that follow none as well.
+func TestStreamElsewhere(t *testing.T) {
+	th := newTheatre(t, 3)
+	th.write("/video/key", []byte("secret"))
+	plain := httptest.NewServer(http.FileServer(http.Dir(th.dir)))
+	defer plain.Close()
+	e, err := New(Config{Data: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = e.Close() }()
+	for _, base := range []string{th.url, plain.URL} {
+		s, err := e.OpenStream(t.Context(), base+"/video/all.m3u8")
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-s.ready
+		if base == th.url {
+			until(t, "a segment that is known", func() bool { _, _, ok := s.shared.d.Find("/video/0.ts"); return ok })
+		}
+		for name, want := range map[string]string{"key": "secret", "/video/0.ts": string(th.segments["/video/0.ts"])} {
+			seg, err := s.Open(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if shared := base == th.url && name != "key"; seg.Shared() != shared {
+				t.Errorf("%s: shared %v", name, seg.Shared())
+			}
+			if _, err := seg.Seek(3, io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(seg); err != nil || string(b) != want[3:] {
+				t.Errorf("%s of %s: %d bytes, %v", name, base, len(b), err)
+			}
+			_ = seg.Close()
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := e.OpenStream(t.Context(), th.url+"/video/none.m3u8"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a playlist that does not exist: %v", err)
+	}
+}
+
+// TestStreamAdopts: what came before its track was known is shared all the same.
+func TestStreamAdopts(t *testing.T) {
+	th := newTheatre(t, 3)
+	s := th.viewer("early")
+	seg := &Segment{s: s, ctx: t.Context(), size: -1}
+	var err error
+	if seg.url, err = s.at.Parse("0.ts"); err != nil {
+		t.Fatal(err)
+	}
+	if err := seg.plain(0); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(seg); err != nil || !bytes.Equal(b, th.segments["/video/0.ts"]) {
+		t.Fatal(err)
+	}
+	until(t, "a segment that is shared", func() bool { return s.Progress().FromEdge == int64(len(th.segments["/video/0.ts"])) })
+}
+
+// TestStreamChanges: a segment that the origin has replaced behind the track's back is
+// shown as it is now, whole, or not at all.
+func TestStreamChanges(t *testing.T) {
+	th := newTheatre(t, 4)
+	s := th.viewer("one")
+	<-s.ready
+	other := random(77, 123_456)
+	th.write("/video/2.ts", other)
+	seg, err := s.Open(t.Context(), "/video/2.ts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(seg)
+	if err == nil && !bytes.Equal(b, other) && !bytes.Equal(b, th.segments["/video/2.ts"]) || err != nil && len(b) > 0 && !bytes.HasPrefix(th.segments["/video/2.ts"], b) {
+		t.Errorf("%d bytes that are of no version, %v", len(b), err)
 	}
 }

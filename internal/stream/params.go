@@ -19,7 +19,8 @@ const (
 	idleTimes = 3
 	// A reader is kept waiting for peers for so many quarters of its segment's duration at
 	// the most, however much the player has buffered: it judges the network by it. Of a live
-	// stream, whose segments are asked for as soon as there are, for all of them.
+	// stream, whose segments are asked for as soon as there are, for twice its duration:
+	// where uploads hardly suffice it takes as long to spread one.
 	patience = 3
 	// leastGuard is kept between the estimate of an arrival and a deadline, or two round
 	// trips to the edge where that is more.
@@ -66,6 +67,8 @@ const (
 	// bytes to begin with.
 	wasteShare = 0.02
 	wasteFree  = 256 << 10
+	// wary is how many times as long as estimated a peer is taken to need beyond that.
+	wary = 3
 	// maxFails is how often in turn the edge may fail at a segment that no peer has before
 	// its readers are told.
 	maxFails = 4

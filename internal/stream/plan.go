@@ -75,7 +75,7 @@ type cell struct {
 	have    bool
 	holders uint16        // neighbours that have it
 	peer    *peer         // that it is asked of
-	since   time.Duration // when it was
+	since   time.Duration // when it was, or when something of it came last
 	begun   int64         // bytes that have come from peer
 	req     *edgeReq      // of the edge that it is part of
 }

@@ -23,6 +23,7 @@ type edgeReq struct {
 	next, end int
 	got       int64 // bytes of piece next
 	duty      bool  // for the swarm
+	due       time.Duration
 	asked     time.Duration
 	heard     time.Duration // of it, last; before the first byte: asked
 	answered  bool
@@ -41,14 +42,14 @@ func (e *edge) queue() (n int64) {
 	return n
 }
 
-// urgent reports whether a player waits for what is on its way.
-func (e *edge) urgent() bool {
+// urgent is when the last is due of what is on its way for players; false for nothing.
+func (e *edge) urgent() (until time.Duration, any bool) {
 	for _, r := range e.order {
 		if !r.duty {
-			return true
+			until, any = max(until, r.due), true
 		}
 	}
-	return false
+	return until, any
 }
 
 // edgeTakes is how long n bytes more would take.
@@ -108,7 +109,7 @@ func (p *Plan) isUrgent(now time.Duration, z zoned, piece int, latest time.Durat
 // askDuty asks the edge for what this client owns, while it has nothing more urgent to
 // bring.
 func (p *Plan) askDuty(now time.Duration, zone []zoned) {
-	if !p.cfg.Uploads || p.edge.urgent() {
+	if _, urgent := p.edge.urgent(); urgent || !p.cfg.Uploads {
 		return
 	}
 	for _, z := range zone {
@@ -158,7 +159,7 @@ func (p *Plan) askRuns(now time.Duration, z zoned, duty bool, f func(piece int) 
 
 func (p *Plan) askEdge(now time.Duration, z zoned, first, end int, duty bool) {
 	p.edge.next++
-	r := &edgeReq{id: p.edge.next, t: z.t, s: z.s, next: first, end: end, duty: duty, asked: now, heard: now}
+	r := &edgeReq{id: p.edge.next, t: z.t, s: z.s, next: first, end: end, duty: duty, due: z.due, asked: now, heard: now}
 	p.busy(now)
 	if len(p.edge.order) == 0 {
 		p.edge.pace.begin(now)

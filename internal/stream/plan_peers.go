@@ -138,6 +138,7 @@ func (p *Plan) PeerBytes(now time.Duration, id PeerID, of TrackID, piece int, n 
 	q.heard = now
 	if t.knows(piece) && t.cells[piece].peer == q {
 		t.cells[piece].begun += n
+		t.cells[piece].since = now
 	}
 }
 
@@ -278,16 +279,20 @@ type wish struct {
 // asked for in another order by every client, so that they have something for each other.
 func (p *Plan) askPeers(now time.Duration, zone []zoned) {
 	near, far := p.wishes(now, zone)
-	if p.edge.urgent() { // which what has time would delay
+	until, urgent := p.edge.urgent()
+	if urgent { // which what has time would delay
 		far = nil
 	}
 	for _, w := range append(near, far...) {
+		if urgent && w.z.due > until {
+			break
+		}
 		n := w.z.s.pieceLen(w.piece)
 		if p.asked+n > maxAsked {
 			return
 		}
 		q, eta := p.best(now, w.z, w.piece)
-		if q == nil || w.z.s.readers > 0 && now+eta > w.z.due && p.edgeReady(now, w.z.s) { // which will
+		if q == nil || now+p.doubt(n)*eta > w.z.due-p.guard() && p.edgeReady(now, w.z.s) { // which will
 			continue
 		}
 		u := wire.UrgencyBackground
@@ -299,6 +304,15 @@ func (p *Plan) askPeers(now time.Duration, zone []zoned) {
 		}
 		p.ask(now, q, w.z.t, w.piece, u)
 	}
+}
+
+// doubt is by how much more than its estimate a peer is taken to need: much, where more
+// than the budget was wasted by what came too late.
+func (p *Plan) doubt(n int64) time.Duration {
+	if p.spare(n) {
+		return 1
+	}
+	return wary
 }
 
 // ask asks a peer for a piece.
@@ -361,7 +375,7 @@ func (p *Plan) hedge(now time.Duration, zone []zoned) {
 		}
 		p.askRuns(now, z, false, func(i int) bool {
 			c := &z.t.cells[i]
-			if c.peer == nil || p.inTime(now, z, i) && (c.begun > 0 || now < one) || now+c.peer.remaining(z.t, i) <= now+p.guard() {
+			if c.peer == nil || p.inTime(now, z, i) && (now < one || c.begun > 0 && c.peer.remaining(z.t, i) <= p.guard()) {
 				return false
 			}
 			if c.begun == 0 || !p.spare(z.s.pieceLen(i)) {
@@ -375,8 +389,12 @@ func (p *Plan) hedge(now time.Duration, zone []zoned) {
 // inTime reports whether a piece will come in time of the peer that it was asked of, as
 // far as that can be told.
 func (p *Plan) inTime(now time.Duration, z zoned, piece int) bool {
-	q := z.t.cells[piece].peer
-	return now+q.remaining(z.t, piece) <= z.due-p.guard() && now-q.heard <= leastAnswer+4*q.info.RTT
+	c := &z.t.cells[piece]
+	q, heard := c.peer, c.peer.heard
+	if c.begun > 0 { // others of the peer may have their turn
+		heard = c.since
+	}
+	return now+q.remaining(z.t, piece) <= z.due-p.guard() && now-heard <= leastAnswer+4*q.info.RTT
 }
 
 // steal has peers with nothing to do take over what would wait longest at others: what few

@@ -142,18 +142,20 @@ func (p *Plan) zone(now time.Duration) []zoned {
 }
 
 // ahead is what of the media of a track is to be fetched beside what readers wait for:
-// nothing before a player has what it starts with, which nothing must delay.
+// nothing before a player has what it starts with, which nothing must delay, and then
+// twice as much as it has to play.
 func (p *Plan) ahead(now time.Duration, t *ptrack) (from, to time.Duration) {
 	h := &t.head
 	if !h.playing || t.idle(now) {
 		return 0, 0
 	}
 	from = h.position(now)
-	if p.cfg.Live {
-		return from, 1<<63 - 1
-	}
 	last := t.segs[h.asked]
-	return from, max(from+zoneVOD, last.Start+last.Duration+zoneRead)
+	to = max(from+zoneVOD, last.Start+last.Duration+zoneRead)
+	if p.cfg.Live {
+		to = 1<<63 - 1
+	}
+	return from, min(to, h.until+2*max(h.until-from, last.Duration))
 }
 
 func (p *Plan) zoned(now time.Duration, t *ptrack, s *segment) zoned {
@@ -171,7 +173,7 @@ func (p *Plan) zoned(now time.Duration, t *ptrack, s *segment) zoned {
 		switch c := &t.cells[i]; {
 		case c.have || c.req != nil:
 		case c.peer != nil && p.inTime(now, z, i): // perhaps
-			s.open += s.pieceLen(i) / 2
+			s.open += s.pieceLen(i)
 		default:
 			s.open += s.pieceLen(i)
 		}
@@ -182,7 +184,7 @@ func (p *Plan) zoned(now time.Duration, t *ptrack, s *segment) zoned {
 // patience is how long a reader of a segment is kept waiting at the most.
 func (p *Plan) patience(s *segment) time.Duration {
 	if p.cfg.Live {
-		return s.Duration
+		return 2 * s.Duration
 	}
 	return s.Duration * patience / 4
 }
