@@ -106,7 +106,7 @@ func (s *Segment) Read(p []byte) (int, error) {
 			return n, fmt.Errorf("%s: %w: %w", s.url.Redacted(), ErrNetwork, err)
 		}
 		s.s.e.log.Info("segment from the server alone", "url", s.url.Redacted(), "reason", err)
-		s.r.Close()
+		_ = s.r.Close() // which cannot fail
 		s.r = nil
 	}
 	if s.body == nil {

@@ -156,7 +156,7 @@ func (th *theatre) published(n int) {
 // viewer is an engine that shares and has the stream open.
 func (th *theatre) viewer(name string) *Stream {
 	th.t.Helper()
-	var log io.Writer = io.Discard
+	log := io.Discard
 	if testing.Verbose() {
 		log = os.Stderr
 	}

@@ -83,7 +83,7 @@ func TestTrackGrows(t *testing.T) {
 		b.joinTrack(ahead, 16, other)
 		g := b.joinTrack(behind, 3, heard)
 		behind.swarm.Connect([]wire.Candidate{ahead.host.Candidate()})
-		time.Sleep(time.Second) // of the test's own clock
+		<-time.After(time.Second) // of the test's own clock
 		if slices.Sort(heard.have); !slices.Equal(heard.have, upTo(3)) {
 			t.Errorf("heard of pieces %v, knows three", heard.have)
 		}
@@ -110,7 +110,7 @@ func TestTrackIsServed(t *testing.T) {
 		b.joinTrack(ahead, 16, nil)
 		g := b.joinTrack(behind, 0, h)
 		behind.swarm.Connect([]wire.Candidate{ahead.host.Candidate()})
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		g.n.Store(16)
 		behind.swarm.Grown()
 		<-h.done
@@ -131,20 +131,20 @@ func TestTrackIsTakenBack(t *testing.T) {
 		b.joinTrack(ahead, 16, nil)
 		b.joinTrack(behind, 16, heard)
 		behind.swarm.Connect([]wire.Candidate{ahead.host.Candidate()})
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		ahead.store.mu.Lock()
 		ahead.store.have.Clear(4)
 		ahead.store.have.Clear(9)
 		ahead.store.mu.Unlock()
 		ahead.swarm.Withdraw()
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if slices.Sort(heard.lost); !slices.Equal(heard.lost, []int{4, 9}) || behind.swarm.rare(3) != behind.swarm.rare(5) {
 			t.Errorf("pieces %v are gone, want 4 and 9", heard.lost)
 		}
 		before := len(heard.have)
 		ahead.store.put(9, b.data[b.object.Offset(9):][:b.object.PieceLen(9)])
 		ahead.swarm.Announce(9)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if got := heard.have[before:]; !slices.Equal(got, []int{9}) {
 			t.Errorf("heard of %v, want 9", got)
 		}
@@ -163,7 +163,7 @@ func TestTrackHorizon(t *testing.T) {
 		b.joinTrack(liar, 1<<20, nil)
 		b.joinTrack(behind, 2, heard)
 		behind.swarm.Connect([]wire.Candidate{liar.host.Candidate()})
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if !slices.Equal(heard.have, []int{0, 1}) {
 			t.Errorf("heard of pieces %v, knows two", heard.have)
 		}

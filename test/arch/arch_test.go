@@ -44,6 +44,7 @@ var sameLayer = map[[2]string]string{
 	{"internal/manifest/", "internal/twinhash/"}: "a manifest has two hashes of each byte",
 	{"internal/track/", "internal/manifest/"}:    "segments of a track have manifests",
 	{"internal/grant/", "internal/manifest/"}:    "a grant names an object",
+	{"internal/stream/", "internal/fetch/"}:      "streams elect owners as downloads do",
 	{"internal/grant/", "internal/wire/"}:        "a grant names a key and a policy",
 	{"test/", "bench/"}:                          "tests run the benchmarks' scenarios",
 	{"bench/", "test/"}:                          "benchmarks run in the lab",
