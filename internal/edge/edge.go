@@ -189,8 +189,12 @@ func (e *Edge) Handler() http.Handler { return http.HandlerFunc(e.serve) }
 func (e *Edge) PublicKey() ed25519.PublicKey { return e.signer.public() }
 
 // Run does the work that no request waits for, such as making manifests ahead,
-// until ctx ends. It then returns nil.
+// until ctx ends. It then returns nil, and no request waits for news any more. It
+// may be called once.
 func (e *Edge) Run(ctx context.Context) error {
+	if e.streams != nil {
+		defer e.streams.Release()
+	}
 	if e.work == nil {
 		<-ctx.Done()
 		return nil

@@ -1,8 +1,10 @@
 package edge
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -317,5 +319,37 @@ func TestTracksOfSignedURLs(t *testing.T) {
 		if a.Status != want {
 			t.Errorf("grant for %s: %d, want %d", at, a.Status, want)
 		}
+	}
+}
+
+// An edge that is to end keeps nobody waiting.
+func TestEndWhileWaiting(t *testing.T) {
+	w, origin := newWeb(t)
+	w.put("/a.m3u8", strings.TrimSuffix(vod("1.ts"), "#EXT-X-ENDLIST\n"))
+	w.put("/1.ts", "one")
+	e, err := New(Config{Origin: origin, Data: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(e.Handler())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	path := tracksOf(t, s.URL+"/a.m3u8", 1)[0]
+	until(t, "the segment", func() bool { return get(t, s.URL+path+"/pages?from=0").Status == 200 })
+	answered := make(chan int, 1)
+	go func() { answered <- get(t, s.URL+path+"/pages?from=1&wait=25").Status }()
+	cancel()
+	select {
+	case status := <-answered:
+		if status != 204 {
+			t.Errorf("status %d", status)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("it waits")
+	}
+	s.Close()
+	if err := errors.Join(<-done, e.Close()); err != nil {
+		t.Error(err)
 	}
 }

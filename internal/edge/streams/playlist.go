@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"log/slog"
 	"net/url"
 	"os"
 	"slices"
@@ -214,7 +215,11 @@ func (p *playlist) loaded(now time.Time, b []byte, tag string, err error) {
 		l, children, err = p.reader.read(b, now)
 	}
 	if err != nil {
-		p.s.cfg.Logger.Info("playlist is not followed", "url", p.key, "error", err)
+		level := slog.LevelInfo
+		if p.follow.failures > 0 { // as before
+			level = slog.LevelDebug
+		}
+		p.s.cfg.Logger.Log(p.ctx, level, "playlist is not followed", "url", p.key, "error", err)
 		p.follow.failed(now)
 		p.settled()
 		return

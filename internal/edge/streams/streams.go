@@ -95,6 +95,7 @@ type Streams struct {
 	taking  chan struct{}
 	loads   *rate.Limiter
 	waiting chan struct{}
+	quiet   chan struct{} // closed when nobody is to wait any more
 
 	mu        sync.RWMutex
 	playlists map[string]*playlist   // by key
@@ -111,7 +112,7 @@ func New(cfg Config) (*Streams, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Streams{
 		cfg: cfg, ctx: ctx, cancel: cancel,
-		taking: make(chan struct{}, maxTaking), waiting: make(chan struct{}, maxWaiting),
+		taking: make(chan struct{}, maxTaking), waiting: make(chan struct{}, maxWaiting), quiet: make(chan struct{}),
 		loads:     rate.NewLimiter(maxLoads, maxLoads),
 		playlists: map[string]*playlist{}, queries: map[string]int{}, index: map[string][]*playlist{},
 		tracks: map[track.ID]*published{}, current: map[string]*published{}, streams: map[string]track.StreamID{},
@@ -353,23 +354,29 @@ func (s *Streams) Pages(ctx context.Context, id track.ID, from int) ([]byte, err
 		if ctx.Err() != nil {
 			return nil, nil
 		}
-		if err := s.await(ctx, changed); err != nil {
+		if more, err := s.await(ctx, changed); !more {
 			return nil, err
 		}
 	}
 }
 
+// Release ends the waiting of those who wait for pages, and lets nobody wait any
+// more: the edge is about to end. It may be called once.
+func (s *Streams) Release() { close(s.quiet) }
+
 // await waits for a change, or the end of ctx, together with all who wait.
-func (s *Streams) await(ctx context.Context, changed <-chan struct{}) error {
+func (s *Streams) await(ctx context.Context, changed <-chan struct{}) (bool, error) {
 	select {
 	case s.waiting <- struct{}{}:
 		defer func() { <-s.waiting }()
 	default:
-		return ErrBusy
+		return false, ErrBusy
 	}
 	select {
 	case <-changed:
+		return true, nil
 	case <-ctx.Done():
+	case <-s.quiet:
 	}
-	return nil
+	return false, nil
 }
