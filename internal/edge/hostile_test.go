@@ -353,3 +353,56 @@ func TestEndWhileWaiting(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A playlist that the origin compresses for those who want it is followed all the
+// same, and one that it makes for each viewer is not.
+func TestVariantsOfPlaylists(t *testing.T) {
+	var mu sync.Mutex
+	loads := 0
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "max-age=60")
+		switch r.URL.Path {
+		case "/gzip.m3u8":
+			mu.Lock()
+			loads++
+			mu.Unlock()
+			h.Set("Vary", "Accept-Encoding")
+			h.Set("Etag", `"plain"`)
+			if r.Header.Get("Accept-Encoding") == "gzip" {
+				h.Set("Etag", `"gzip"`)
+				h.Set("Content-Encoding", "gzip") // which nobody here unpacks
+			}
+		case "/viewer.m3u8":
+			h.Set("Vary", "Cookie")
+			h.Set("Etag", `"of `+r.Header.Get("Cookie")+`"`)
+		case "/1.ts":
+			fmt.Fprint(w, "one")
+			return
+		}
+		fmt.Fprint(w, vod("1.ts"))
+	}))
+	t.Cleanup(origin.Close)
+	e, base := start(t, Config{Origin: origin.URL})
+	for _, coding := range []string{"gzip", "identity", "gzip"} {
+		var paths []string
+		until(t, "the track for "+coding, func() bool {
+			paths = trackPaths(get(t, base+"/gzip.m3u8", "Accept-Encoding: "+coding))
+			return len(paths) == 1
+		})
+		v := view(t, e, base, paths[0])
+		v.toEnd()
+		sameNames(t, v.check(origin.URL), []string{"/1.ts"})
+	}
+	mu.Lock()
+	if loads > 3 { // compressed, identity, and without a word
+		t.Errorf("the origin was asked %d times for three variants", loads)
+	}
+	mu.Unlock()
+	view(t, e, base, tracksOf(t, base+"/viewer.m3u8", 1)[0]).toEnd()
+	for range 3 {
+		if paths := trackPaths(get(t, base+"/viewer.m3u8", "Cookie: viewer=1")); len(paths) > 0 {
+			t.Errorf("a viewer's own playlist has tracks %v", paths)
+		}
+	}
+}

@@ -46,6 +46,7 @@ type object struct {
 	etag     string
 	size     int64              // bytes, -1 while not known
 	private  bool               // not to be shared
+	coded    bool               // it is only because it is coded otherwise than what is
 	manifest *manifest.Manifest // nil until known
 	chunks   *chunkmap.Map      // set by source.chunks alone
 }

@@ -45,7 +45,7 @@ func ofCache(v *cache.Version) object {
 func (c cacheSource) describe(v *cache.Version) object {
 	o := ofCache(v)
 	if plain, ok := c.Lookup(v.Key); ok && plain != v {
-		o.private = true
+		o.private, o.coded = true, !v.Authorized && v.Coded()
 	}
 	return o
 }

@@ -75,11 +75,15 @@ func (e *Edge) takeSegment(ctx context.Context, key string) (streams.Object, err
 // trackLinks are the links (RFC 8288) of a playlist to its tracks, of which an
 // object that is served may be the first sign.
 func (e *Edge) trackLinks(h http.Header, o object) []string {
-	if e.streams == nil || o.private {
+	if e.streams == nil || o.private && !o.coded {
 		return nil
 	}
+	etag := o.etag
+	if h.Get("Content-Encoding") != "" {
+		etag = "" // it tells nothing of what is followed
+	}
 	var links []string
-	for _, id := range e.streams.Served(o.key, o.etag, h.Get("Content-Type")) {
+	for _, id := range e.streams.Served(o.key, etag, h.Get("Content-Type")) {
 		links = append(links, fmt.Sprintf("<%s>; rel=%q; type=%q", trackPrefix+id.String(), "describedby", wire.TrackType))
 	}
 	return links

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -107,6 +109,12 @@ func (v *Version) describe(r policy.Response) {
 
 func (v *Version) matches(h http.Header) bool {
 	return len(v.names) == 0 || policy.Selection(v.names, h) == v.selection
+}
+
+// Coded says whether the request's Accept-Encoding alone selected the version among
+// those of its URL, if any field did: all get the same content then.
+func (v *Version) Coded() bool {
+	return !slices.ContainsFunc(v.names, func(name string) bool { return !strings.EqualFold(name, "Accept-Encoding") })
 }
 
 // Manifest is the manifest of the whole object, or nil until all its bytes were
