@@ -8,10 +8,10 @@
 // at once; of others what players will soon ask for. Playlists go to players as
 // they are; keys, and what is not for everybody, are never in a track.
 //
-// What is done when is decided by follow (follow.go), a state machine without
-// clock or I/O; every playlist has one goroutine that owns one and does it
-// (playlist.go). Tracks (published.go) are read by everybody and kept in files
-// (file.go), so that they outlive the edge.
+// What is done when is decided by follow (follow.go, rendition.go), a state machine
+// without clock or I/O; every playlist has one goroutine that owns one and does it
+// (playlist.go). Tracks (published.go, tracks.go) are read by everybody and kept in
+// files (file.go), so that they outlive the edge.
 package streams
 
 import (
