@@ -134,6 +134,8 @@ type task struct {
 	Headers map[string]string `json:"headers,omitempty"`
 	Cache   string            `json:"cache,omitempty"` // mode of fetch()
 	At      float64           `json:"at,omitempty"`    // seconds
+	Method  string            `json:"method,omitempty"`
+	Body    string            `json:"body,omitempty"`
 }
 
 // seen is what a page was shown.
@@ -217,6 +219,16 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // do asks the page and waits for what it saw.
 func (p *page) do(t *testing.T, ask task) seen {
 	t.Helper()
+	s := p.try(t, ask)
+	if s.Error != "" {
+		t.Fatalf("%+v: %s", ask, s.Error)
+	}
+	return s
+}
+
+// try is do that may fail.
+func (p *page) try(t *testing.T, ask task) seen {
+	t.Helper()
 	end := time.NewTimer(patience)
 	defer end.Stop()
 	tasks := p.tasks
@@ -225,9 +237,6 @@ func (p *page) do(t *testing.T, ask task) seen {
 		case tasks <- ask:
 			tasks = nil
 		case s := <-p.answers:
-			if s.Error != "" {
-				t.Fatalf("%+v: %s", ask, s.Error)
-			}
 			return s
 		case <-p.browser.ended:
 			t.Fatalf("%+v: the browser ended: %v", ask, p.browser.err)

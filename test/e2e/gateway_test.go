@@ -209,3 +209,48 @@ func TestGatewayServesPlayers(t *testing.T) {
 		t.Errorf("the stream in one file was not shared: %+v", tr)
 	}
 }
+
+// A real browser lets a page use the gateway once its user has paired it, and no other
+// page, nor this one without its token.
+func TestGatewayAndWebPages(t *testing.T) {
+	t.Parallel()
+	program := chromium(t)
+	dir, want := website(t)
+	base, _ := serve(t, dir)
+	shared(t, base+"/tune.wav")
+	d := gateway(t, base)
+	at := d.base + "/a.bin"
+	gate, path := d.base[:strings.Index(d.base, "/http/")], d.base[strings.Index(d.base, "/http/"):]
+	p, stranger := browse(t, program, ""), browse(t, program, "")
+	refused := func(p *page, what string, ask task) {
+		t.Helper()
+		if s := p.try(t, ask); s.Error == "" {
+			t.Errorf("%s: status %d, %d bytes", what, s.Status, len(s.body))
+		}
+	}
+	refused(p, "not paired", task{Verb: "fetch", URL: at})
+	refused(p, "not paired, sound", task{Verb: "listen", URL: d.base + "/tune.wav"})
+	refused(p, "a code that was not given", task{Verb: "fetch", URL: gate + "/.tandem/pair", Method: "POST", Body: "AAAA-AAAA-AAAA"})
+	var code struct{ Code string }
+	if err := json.Unmarshal(output(t, "tandem", "pair", "--data", d.data, "--json"), &code); err != nil {
+		t.Fatal(err)
+	}
+	var paired struct{ Token string }
+	if err := json.Unmarshal(p.do(t, task{Verb: "fetch", URL: gate + "/.tandem/pair", Method: "POST", Body: code.Code}).body, &paired); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "paired", p.fetch(t, at, "no-store", "Tandem-Token", paired.Token).body, want)
+	p.seesRanges(t, gate+"/~"+paired.Token+path+"/a.bin", want)
+	if tune := p.do(t, task{Verb: "listen", URL: gate + "/~" + paired.Token + path + "/tune.wav", At: tuneSilence + 2}); tune.Duration != tuneSeconds || tune.Loudest < 0.4 {
+		t.Errorf("the end of %g seconds is as loud as %g", tune.Duration, tune.Loudest)
+	}
+	refused(p, "without the token", task{Verb: "fetch", URL: at})
+	refused(stranger, "another page with the token", task{Verb: "fetch", URL: at, Headers: map[string]string{"Tandem-Token": paired.Token}})
+	refused(stranger, "another page with the token in the path", task{Verb: "listen", URL: gate + "/~" + paired.Token + path + "/tune.wav"})
+	list := strings.Fields(string(output(t, "tandem", "pair", "--data", d.data, "--list")))
+	if len(list) == 0 {
+		t.Fatal("no page is listed")
+	}
+	output(t, "tandem", "pair", "--data", d.data, "--revoke", list[0])
+	refused(p, "after the pairing has ended", task{Verb: "fetch", URL: at, Headers: map[string]string{"Tandem-Token": paired.Token}})
+}
