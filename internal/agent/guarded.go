@@ -132,8 +132,11 @@ func (m *metered) Close() error {
 	return m.ReadCloser.Close()
 }
 
+// LinksManifest reports whether an answer tells of a manifest, be it still being made.
+func LinksManifest(h http.Header) bool { return describedBy(h, wire.ManifestType) != "" }
+
 // HasManifest reports whether an answer tells of a manifest that is there already, as
 // an edge's does once it has made it (docs/PROTOCOL.md).
 func HasManifest(h http.Header) bool {
-	return describedBy(h, wire.ManifestType) != "" && h.Get("Repr-Digest") != ""
+	return LinksManifest(h) && h.Get("Repr-Digest") != ""
 }

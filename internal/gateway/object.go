@@ -196,6 +196,58 @@ func (r *reader) Seek(off int64, whence int) (int64, error) {
 	return off, nil
 }
 
+// keeper is a body that is written down as it is read, and shared from there when it is
+// whole: every piece is checked before it is given to anyone, once there is a manifest.
+type keeper struct {
+	io.ReadCloser
+	s    *objects
+	ctx  context.Context //nolint:containedctx // of the one answer
+	key  string
+	size int64
+	dir  string
+	file *os.File
+	n    int64
+	err  error // of keeping it
+}
+
+// Read implements [io.Reader].
+func (k *keeper) Read(p []byte) (int, error) {
+	if k.file == nil && k.err == nil {
+		k.err = k.begin()
+	}
+	n, err := k.ReadCloser.Read(p)
+	if k.err == nil {
+		_, k.err = k.file.Write(p[:n])
+		k.n += int64(n)
+	}
+	return n, err
+}
+
+func (k *keeper) begin() (err error) {
+	if k.dir, err = os.MkdirTemp(k.s.dir, "o-"); err == nil {
+		k.file, err = os.OpenFile(filepath.Join(k.dir, objectFile), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	}
+	return err
+}
+
+// Close implements [io.Closer].
+func (k *keeper) Close() error {
+	ctx := context.WithoutCancel(k.ctx)
+	err := k.ReadCloser.Close()
+	if k.file != nil {
+		k.err = errors.Join(k.err, k.file.Close())
+	}
+	switch {
+	case k.dir == "":
+	case k.err == nil && k.n == k.size && k.s.room(k.size):
+		k.s.again(ctx, k.key, k.dir, k.size, time.Now())
+	default:
+		k.s.remove(k.dir)
+	}
+	k.dir, k.file = "", nil
+	return err
+}
+
 // ending ends the request of a body when that is closed.
 type ending struct {
 	io.ReadCloser
@@ -254,8 +306,8 @@ func (s *objects) remove(dir string) {
 	}
 }
 
-// again shares an object of an earlier run from where it lies. It is given to clients
-// once the server has confirmed that it still has this version.
+// again shares an object that is whole from where it lies, such as one of an earlier run.
+// It is given to clients once the server has confirmed that it still has this version.
 func (s *objects) again(ctx context.Context, key, dir string, size int64, used time.Time) {
 	dl, err := s.g.engine.Seed(ctx, agent.Request{URL: key, File: filepath.Join(dir, objectFile), Guarded: true, NoRedirects: true})
 	if err != nil {
@@ -266,6 +318,10 @@ func (s *objects) again(ctx context.Context, key, dir string, size int64, used t
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all[o] = true
+	if s.closed {
+		s.drop(o)
+		return
+	}
 	s.waiting.Go(func() {
 		_, err := dl.Wait(context.WithoutCancel(ctx))
 		s.mu.Lock()
@@ -278,6 +334,9 @@ func (s *objects) again(ctx context.Context, key, dir string, size int64, used t
 			o.whole, o.restored = true, false
 			o.describe(dl.Header())
 			s.byURL[key] = o
+			if err := o.save(); err != nil {
+				s.g.log.Warn("gateway: object not noted", "host", o.host(), "error", err)
+			}
 		}
 	})
 }

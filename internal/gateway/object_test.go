@@ -10,6 +10,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -107,6 +108,57 @@ func TestTogether(t *testing.T) {
 	if tr := d.Traffic(); tr.FromEdge > int64(len(data))+2<<20 {
 		t.Errorf("%d bytes from the edge for an object of %d", tr.FromEdge, len(data))
 	}
+}
+
+// The first who comes to an edge that has not made the manifest yet does not wait for it,
+// and what came is shared from then on.
+func TestBeforeTheManifest(t *testing.T) {
+	data := random(7, 3<<20)
+	s := newSite(t, map[string][]byte{"f.bin": data})
+	s.warm(t, "f.bin")
+	header, _ := do(t, http.MethodHead, s.URL+"/f.bin", nil)
+	made := make(chan struct{})
+	s.mux["/f.bin"] = func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		for _, k := range []string{"ETag", "Link", "Last-Modified"} {
+			h.Set(k, header.Header.Get(k))
+		}
+		select {
+		case <-made:
+			h.Set("Repr-Digest", header.Header.Get("Repr-Digest"))
+		default:
+		}
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+	}
+	d := open(t, Config{}, s.host())
+	if _, body := do(t, http.MethodGet, d.at(s.URL+"/f.bin"), nil); !bytes.Equal(body, data) {
+		t.Fatalf("%d bytes", len(body))
+	}
+	close(made)
+	poll(t, "it to be kept", func() bool { return d.Traffic().Kept == int64(len(data)) && d.Traffic().Active == 0 })
+	before := d.Traffic()
+	if _, body := do(t, http.MethodGet, d.at(s.URL+"/f.bin"), nil); !bytes.Equal(body, data) {
+		t.Errorf("%d bytes", len(body))
+	}
+	poll(t, "it to come from what was kept", func() bool { return d.Traffic().FromCache == int64(len(data)) })
+	if after := d.Traffic(); after.FromEdge != before.FromEdge {
+		t.Errorf("%+v, then %+v", before, after)
+	}
+	// One that is broken off is not kept.
+	s.mux["/g.bin"] = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("ETag", `"1"`)
+		w.Header().Set("Link", header.Header.Get("Link"))
+		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+		_, _ = w.Write(data[:1<<20])
+	}
+	if resp, err := http.Get(d.at(s.URL + "/g.bin")); err == nil {
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	poll(t, "the rest to go", func() bool {
+		dirs, err := os.ReadDir(d.objects.dir)
+		return err == nil && len(dirs) == 1 && d.Traffic().Active == 0
+	})
 }
 
 // A new version is a new object; a server that is asked says so at once.

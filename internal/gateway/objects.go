@@ -195,17 +195,28 @@ func (s *objects) open(ctx context.Context, x *exchange, o *object) (*object, *h
 		cancel()
 		return nil, nil, err
 	}
-	return nil, &http.Response{
-		Status: resp.Status, StatusCode: resp.StatusCode, Header: resp.Header, ContentLength: resp.ContentLength,
-		Request: resp.Request, Body: &ending{resp.Body, cancel},
-	}, nil
+	resp.Body = &ending{resp.Body, cancel}
+	if s.mayBecomeObject(x, resp) {
+		resp.Body = &keeper{ReadCloser: resp.Body, s: s, ctx: own, key: x.url.String(), size: resp.ContentLength}
+	}
+	return nil, resp, nil
+}
+
+// mayBecomeObject reports whether an answer is of an object whose manifest the edge has
+// yet to make. It is passed on as it comes, for nobody is to wait for the manifest, and
+// kept beside.
+func (s *objects) mayBecomeObject(x *exchange, resp *http.Response) bool {
+	return x.own == nil && s.mayKeep(x, resp) && agent.LinksManifest(resp.Header)
+}
+
+func (s *objects) mayKeep(x *exchange, resp *http.Response) bool {
+	return resp.ContentLength >= agent.MinSwarm && resp.ContentLength <= s.quota && storable(resp, x.own != nil)
 }
 
 // isObject reports whether an answer is of an object that is shared, whose manifest is
-// there: an edge says so by its digest, and a published directory by its document. While
-// an edge is still making the manifest the answer is passed on as it comes.
+// there: an edge says so by its digest, and a published directory by its document.
 func (s *objects) isObject(ctx context.Context, x *exchange, resp *http.Response) bool {
-	if resp.ContentLength < agent.MinSwarm || resp.ContentLength > s.quota || !storable(resp, x.own != nil) {
+	if !s.mayKeep(x, resp) {
 		return false
 	}
 	if agent.HasManifest(resp.Header) {
