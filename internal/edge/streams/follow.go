@@ -228,6 +228,22 @@ func (f *follow) took(now time.Time, tag string, l *listing) (ended []*rendition
 	return ended
 }
 
+// doubt has the last segment of an old copy of the playlist looked at: what looks
+// like one may be an origin that began anew with the same names.
+func (f *follow) doubt(l *listing) {
+	for i := range l.renditions {
+		m := &l.renditions[i]
+		r := f.by[m.ID]
+		if r == nil || len(m.Segments) == 0 {
+			continue
+		}
+		it := r.named[nameOf(&m.Segments[len(m.Segments)-1].Resource, l.base)]
+		if it != nil && it.done && !it.flying {
+			it.doubted, r.low = true, 0
+		}
+	}
+}
+
 // list notes what a load says, or what it says by now.
 func (f *follow) list(now time.Time, l *listing) (ended []*rendition) {
 	f.live, f.single, f.target, f.pace = l.live, l.single, l.target, max(l.pace, minPace)
@@ -235,6 +251,7 @@ func (f *follow) list(now time.Time, l *listing) (ended []*rendition) {
 		f.relist = now.Add(minPace)
 	}
 	if l.change == media.Stale {
+		f.doubt(l)
 		return nil
 	}
 	old := f.by

@@ -339,6 +339,7 @@ func (p *playlist) took(now time.Time, w want, o Object, err error) {
 	switch v {
 	case ends:
 		r.end(now)
+		p.reader.hls = nil // numbers may mean other segments now
 		p.end(r.id, "segment "+w.name+" has other bytes than before")
 		p.begin()
 	case publish:

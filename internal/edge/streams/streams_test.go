@@ -156,11 +156,17 @@ func TestTracksEnd(t *testing.T) {
 		"one other":   {strings.ReplaceAll(list(101, 6, 2), "/103.ts", "/x.ts"), true},
 		"other times": {list(100, 6, 1), true},
 		"ends":        {list(100, 6, 2, endList), false},
+		"same names":  {list(100, 3, 2), true},
 	} {
 		inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
 			o.set("/l.m3u8", list(100, 6, 2))
 			id := serveOne(t, o, s, "/l.m3u8")
 			first, _ := names(t, s, id)
+			if what == "same names" { // of another run
+				for i := range 200 {
+					o.objects[fmt.Sprintf("/%d.ts", i)] = fmt.Sprintf("new %d", i)
+				}
+			}
 			o.set("/l.m3u8", c.next)
 			s.Served("/l.m3u8", tagOf(c.next), "")
 			pass(time.Second)
@@ -177,6 +183,15 @@ func TestTracksEnd(t *testing.T) {
 			}
 			if got, ended := names(t, s, now); len(got) == 0 || ended {
 				t.Errorf("%s: the new track has %v, ended %t", what, got, ended)
+			}
+			if what == "same names" {
+				for i := range 4 {
+					o.set("/l.m3u8", list(100, 4+i, 2))
+					pass(2 * time.Second)
+				}
+				if got, _ := names(t, s, now); !slices.Contains(got, "/106.ts") {
+					t.Errorf("the new run goes on with %v", got)
+				}
 			}
 			if a, b := copyOf(t, s, id).Header.Stream, copyOf(t, s, now).Header.Stream; a != b {
 				t.Errorf("%s: another stream", what)
