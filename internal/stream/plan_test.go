@@ -120,7 +120,7 @@ func (d drawn) simulate(t testing.TB, alone bool) *fluid {
 }
 
 // networks is how many audiences are drawn. They are the same every time.
-var networks = flag.Int("networks", 40, "how many networks TestNoWorseThanTheEdgeAlone draws")
+var networks = flag.Int("networks", 25, "how many networks TestNoWorseThanTheEdgeAlone draws")
 
 // TestNoWorseThanTheEdgeAlone compares the playback of everybody with what it is when
 // nobody shares, on random networks with churn.

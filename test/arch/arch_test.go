@@ -51,7 +51,6 @@ var sameLayer = map[[2]string]string{
 	{"internal/node/", "internal/agentapi/"}:     "the node runs the local API",
 	{"internal/agentapi/", "internal/gateway/"}:  "the local API tells of the gateway",
 	{"internal/node/", "internal/gateway/"}:      "the node runs the gateway",
-	{"internal/stream/", "internal/fetch/"}:      "streams elect owners as downloads do",
 	{"internal/sim/", "internal/node/"}:          "the simulator wires nodes",
 }
 
