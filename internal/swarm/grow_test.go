@@ -65,6 +65,12 @@ func (b *bed) joinTrack(m *member, n int, h Handler) *growing {
 	return g
 }
 
+// settle lets a second pass on the test's own clock, and all that it brings.
+func settle() {
+	<-time.After(time.Second)
+	synctest.Wait()
+}
+
 func upTo(n int) []int {
 	var pieces []int
 	for i := range n {
@@ -83,7 +89,7 @@ func TestTrackGrows(t *testing.T) {
 		b.joinTrack(ahead, 16, other)
 		g := b.joinTrack(behind, 3, heard)
 		behind.swarm.Connect([]wire.Candidate{ahead.host.Candidate()})
-		<-time.After(time.Second) // of the test's own clock
+		settle()
 		if slices.Sort(heard.have); !slices.Equal(heard.have, upTo(3)) {
 			t.Errorf("heard of pieces %v, knows three", heard.have)
 		}
@@ -110,7 +116,7 @@ func TestTrackIsServed(t *testing.T) {
 		b.joinTrack(ahead, 16, nil)
 		g := b.joinTrack(behind, 0, h)
 		behind.swarm.Connect([]wire.Candidate{ahead.host.Candidate()})
-		<-time.After(time.Second)
+		settle()
 		g.n.Store(16)
 		behind.swarm.Grown()
 		<-h.done
@@ -131,20 +137,20 @@ func TestTrackIsTakenBack(t *testing.T) {
 		b.joinTrack(ahead, 16, nil)
 		b.joinTrack(behind, 16, heard)
 		behind.swarm.Connect([]wire.Candidate{ahead.host.Candidate()})
-		<-time.After(time.Second)
+		settle()
 		ahead.store.mu.Lock()
 		ahead.store.have.Clear(4)
 		ahead.store.have.Clear(9)
 		ahead.store.mu.Unlock()
 		ahead.swarm.Withdraw()
-		<-time.After(time.Second)
+		settle()
 		if slices.Sort(heard.lost); !slices.Equal(heard.lost, []int{4, 9}) || behind.swarm.rare(3) != behind.swarm.rare(5) {
 			t.Errorf("pieces %v are gone, want 4 and 9", heard.lost)
 		}
 		before := len(heard.have)
 		ahead.store.put(9, b.data[b.object.Offset(9):][:b.object.PieceLen(9)])
 		ahead.swarm.Announce(9)
-		<-time.After(time.Second)
+		settle()
 		if got := heard.have[before:]; !slices.Equal(got, []int{9}) {
 			t.Errorf("heard of %v, want 9", got)
 		}
@@ -163,7 +169,7 @@ func TestTrackHorizon(t *testing.T) {
 		b.joinTrack(liar, 1<<20, nil)
 		b.joinTrack(behind, 2, heard)
 		behind.swarm.Connect([]wire.Candidate{liar.host.Candidate()})
-		<-time.After(time.Second)
+		settle()
 		if !slices.Equal(heard.have, []int{0, 1}) {
 			t.Errorf("heard of pieces %v, knows two", heard.have)
 		}
