@@ -128,32 +128,37 @@ func TestFailuresSlowDown(t *testing.T) {
 	})
 }
 
-// A track that is full ends, and another goes on.
+// A track that is full ends, and another goes on; a live one is sooner.
 func TestFullTrack(t *testing.T) {
-	inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
-		const more = 20
-		o.set("/v.m3u8", list(0, maxSegments+more, 0.001, endList))
-		first := serve(o, s, "/v.m3u8") // it is full by then
-		if len(first) != 1 || len(s.tracks) != 2 {
-			next, ended := copyOf(t, s, first[0]).Next()
-			t.Fatalf("tracks %v, %d in all, at %+v %t", first, len(s.tracks), next, ended)
-		}
-		c := copyOf(t, s, first[0])
-		if next, ended := c.Next(); next.Segment != more || !ended {
-			t.Errorf("the second has %d segments, ended %t", next.Segment, ended)
-		}
-		for id, full := range s.tracks {
-			if id == first[0] {
-				continue
+	const more = 20
+	for most, tag := range map[int]string{maxSegments: endList, maxLiveSegments: "#"} {
+		inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+			text := list(0, most+more-2, 0.001, tag) // the initialization is in both
+			o.set("/v.m3u8", strings.Replace(text, "#EXTINF", "#EXT-X-MAP:URI=\"/init.mp4\"\n#EXTINF", 1))
+			first := serve(o, s, "/v.m3u8") // it is full by then
+			if len(first) != 1 || len(s.tracks) != 2 {
+				t.Fatalf("tracks %v, %d in all", first, len(s.tracks))
 			}
-			if next, ended := full.Next(); next.Segment != maxSegments || !ended {
-				t.Errorf("the first has %d segments, ended %t", next.Segment, ended)
+			c := copyOf(t, s, first[0])
+			if next, ended := c.Next(); next.Segment != more || ended != (tag == endList) {
+				t.Errorf("the second has %d segments, ended %t", next.Segment, ended)
 			}
-		}
-		if s.total != maxSegments+more {
-			t.Errorf("%d segments in all", s.total)
-		}
-	})
+			if _, _, ok := c.Find("/init.mp4"); !ok {
+				t.Error("the second has no initialization")
+			}
+			for id, full := range s.tracks {
+				if id == first[0] {
+					continue
+				}
+				if next, ended := full.Next(); next.Segment != most || !ended {
+					t.Errorf("the first has %d segments, ended %t", next.Segment, ended)
+				}
+			}
+			if s.total != most+more {
+				t.Errorf("%d segments in all", s.total)
+			}
+		})
+	}
 }
 
 // The segments of all tracks together are bounded: what nobody uses makes room.

@@ -359,19 +359,25 @@ func (p *playlist) publish(now time.Time, r *rendition, it *item, s *track.Segme
 		it.tries = maxTries
 		return
 	}
+	most := maxSegments
+	if p.follow.live {
+		most = maxLiveSegments
+	}
 	for range 2 {
 		t := p.tracks[r.id]
 		if t == nil {
 			return
 		}
-		err := p.s.add(p, t, s)
+		err := p.s.add(p, t, s, most)
 		if err == nil {
 			it.published(s.Manifest.ID())
 			p.s.cfg.Logger.Debug("segment published", "url", s.Name, "track", t.ID, "bytes", s.Manifest.Size)
 			return
 		}
 		p.end(r.id, err.Error())
-		if !errors.Is(err, errFull) {
+		if errors.Is(err, errFull) {
+			r.goOn()
+		} else {
 			r.end(now)
 		}
 		p.begin()
@@ -387,7 +393,7 @@ func (p *playlist) finish(r *rendition) {
 	if _, ended := t.Next(); ended {
 		return
 	}
-	if err := t.add(nil, true); err != nil {
+	if err := t.add(nil, true, 0); err != nil {
 		p.s.cfg.Logger.Warn("end of track is not kept", "url", p.key, "error", err)
 	}
 }
@@ -401,7 +407,7 @@ func (p *playlist) end(id, why string) {
 	delete(p.tracks, id)
 	p.link()
 	p.s.cfg.Logger.Info("track ends", "url", t.Header.Name, "track", t.ID, "cause", why)
-	if err := t.add(nil, true); err != nil {
+	if err := t.add(nil, true, 0); err != nil {
 		p.s.cfg.Logger.Warn("end of track is not kept", "url", p.key, "error", err)
 	}
 	p.s.retire(t)

@@ -13,8 +13,10 @@ import (
 
 const (
 	// maxSegments bounds those of a track: nine hours of two seconds each. Then it
-	// ends, and another begins.
-	maxSegments = 16 << 10
+	// ends, and another begins. A live one does so earlier, because everybody who
+	// comes reads it from its beginning: 2.5 MB where segments have 1 MB.
+	maxSegments     = 16 << 10
+	maxLiveSegments = 4 << 10
 	// maxAnswer bounds the pages of one answer, in bytes.
 	maxAnswer = 4 << 20
 	// maxSigned is how many signed pages of a track are remembered.
@@ -51,11 +53,12 @@ var errFull = errors.New("the track is full")
 
 // add appends a segment, or only the end of the track where there is none. It is on
 // disk before anybody is told, so that a track never goes on otherwise than it did.
-func (p *published) add(s *track.Segment, end bool) error {
+// The error is errFull where there are most segments already.
+func (p *published) add(s *track.Segment, end bool, most int) error {
 	next, ended := p.Next()
 	page := &track.Page{Track: p.ID, First: next.Segment, Piece: next.Piece, Offset: next.Offset, Ended: end}
 	if s != nil {
-		if ended || next.Segment >= maxSegments || next.Piece+s.Manifest.NumPieces() > track.MaxPieces {
+		if ended || next.Segment >= most || next.Piece+s.Manifest.NumPieces() > track.MaxPieces {
 			return errFull
 		}
 		page.Segments = []track.Segment{*s}

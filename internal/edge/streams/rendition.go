@@ -147,6 +147,17 @@ func (r *rendition) end(now time.Time) {
 	}
 }
 
+// goOn begins another track where the one before was full: what is in that is not
+// taken again, but for initializations, without which nobody can begin.
+func (r *rendition) goOn() {
+	r.low = 0
+	for _, it := range r.items {
+		if it.init && it.done {
+			it.done, it.wanted = false, true
+		}
+	}
+}
+
 // list puts the items of a listing in the place of those of the one before.
 func (r *rendition) list(m *listed, l *listing) {
 	r.place(m, l)

@@ -102,8 +102,8 @@ func (s *Streams) forgetLocked() bool {
 	return false
 }
 
-// add appends to a track within the bound of all together.
-func (s *Streams) add(p *playlist, t *published, seg *track.Segment) error {
+// add appends to a track within its bound and that of all together.
+func (s *Streams) add(p *playlist, t *published, seg *track.Segment, most int) error {
 	s.mu.Lock()
 	if s.total >= maxTotal && !s.forgetLocked() && !s.evictLocked(p) {
 		s.mu.Unlock()
@@ -111,7 +111,7 @@ func (s *Streams) add(p *playlist, t *published, seg *track.Segment) error {
 	}
 	s.total++
 	s.mu.Unlock()
-	err := t.add(seg, false)
+	err := t.add(seg, false, most)
 	if err != nil {
 		s.mu.Lock()
 		s.total--
