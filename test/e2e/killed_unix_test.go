@@ -155,8 +155,9 @@ func TestKilledClientResumes(t *testing.T) {
 	}
 	t.Logf("kept %d of %d bytes; lost in pieces: %.2f of %d requests, %.2f of %d links",
 		o.fromDisk(), size, float64(lost)/float64(piece), requests, float64(lostByPeers)/float64(piece), links)
-	if lost >= requests*piece || lostByPeers >= links*piece || lostByPeers < 0 {
-		t.Errorf("%d bytes of requests and %d of links are sent again, want less than a piece of %d for each", lost, lostByPeers, piece)
+	// What came last may not be in the progress yet: a whole piece then.
+	if lost >= requests*piece || lostByPeers > links*piece || lostByPeers < 0 {
+		t.Errorf("%d bytes of requests and %d of links are sent again, want no more than a piece of %d for each", lost, lostByPeers, piece)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -287,9 +288,10 @@ func TestOrderOfTaking(t *testing.T) {
 // An origin that says it waits, and does not, is asked no more often than others.
 func TestBlockingThatDoesNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o, loads := newOrigin(), 0
+		var loads atomic.Int32
+		o := newOrigin()
 		load := func(context.Context, string, int64) ([]byte, string, error) {
-			loads++
+			loads.Add(1)
 			return []byte(list(0, 5, 2, "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES")), "x", nil
 		}
 		s, err := New(Config{Load: load, Take: o.take, Key: key(), Public: publicURL(t), Logger: slog.New(slog.DiscardHandler)})
@@ -301,8 +303,8 @@ func TestBlockingThatDoesNot(t *testing.T) {
 			s.Served("/l.m3u8", "x", "")
 			pass(time.Second)
 		}
-		if loads < 15 || loads > 25 {
-			t.Errorf("%d loads in 20 s", loads)
+		if n := loads.Load(); n < 15 || n > 25 {
+			t.Errorf("%d loads in 20 s", n)
 		}
 	})
 }
