@@ -328,13 +328,14 @@ func (s *Stream) came(u *url.URL, b []byte) {
 	if u.Scheme != s.at.Scheme || u.Host != s.at.Host || s.waits.Add(n) > maxWaits {
 		return
 	}
+	now := time.Now()
 	s.e.start(func() {
 		<-s.ready
 		s.mu.Lock()
 		shared := s.shared
 		s.mu.Unlock()
 		if shared != nil {
-			shared.came(nameOf(u), b)
+			shared.came(nameOf(u), arrival{b, now})
 		}
 		s.waits.Add(-n)
 	})

@@ -62,9 +62,9 @@ type streaming struct {
 	mu     sync.Mutex
 	users  int // under the engine's mutex
 	tracks map[track.ID]*tracking
-	byID   []*tracking       // by stream.TrackID
-	waits  map[string][]byte // segments that came before they were known to be in a track
-	size   int               // of waits, bytes
+	byID   []*tracking        // by stream.TrackID
+	waits  map[string]arrival // segments that came before they were known to be in a track
+	size   int                // of waits, bytes
 	peers  map[wire.Key]wire.Candidate
 	left   bool
 }
@@ -173,7 +173,7 @@ func (e *Engine) streamingOf(id track.StreamID, of *Stream, doc *wire.WellKnown)
 	s := &streaming{
 		e: e, id: id, base: baseOf(of.at), url: of.at.String(), web: of.web, guard: of.guarded, p2p: p, doc: doc, start: time.Now(), users: 1,
 		store: stream.NewStore(dir, streamMemory, streamQuota), ran: make(chan struct{}), stale: make(chan struct{}, 1),
-		tracks: map[track.ID]*tracking{}, waits: map[string][]byte{}, peers: map[wire.Key]wire.Candidate{},
+		tracks: map[track.ID]*tracking{}, waits: map[string]arrival{}, peers: map[wire.Key]wire.Candidate{},
 	}
 	s.ctx, s.cancel = context.WithCancel(e.ctx)
 	s.d = stream.New(stream.Options{
@@ -326,17 +326,23 @@ func (s *streaming) growing() <-chan struct{} {
 	return t.grown
 }
 
+// arrival is a segment that a player has had by an ordinary GET.
+type arrival struct {
+	b  []byte
+	at time.Time
+}
+
 // came has a segment that came by another way be shared, once it is in a track.
-func (s *streaming) came(name string, b []byte) {
+func (s *streaming) came(name string, a arrival) {
 	if id, seg, ok := s.d.Find(name); ok {
-		s.d.Adopt(id, seg, b)
+		s.d.Adopt(id, seg, a.b, a.at)
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.waits[name] == nil && s.size+len(b) <= maxWaits {
-		s.waits[name] = b
-		s.size += len(b)
+	if s.waits[name].b == nil && s.size+len(a.b) <= maxWaits {
+		s.waits[name] = a
+		s.size += len(a.b)
 	}
 }
 
@@ -345,12 +351,12 @@ func (s *streaming) adopt() {
 	s.mu.Lock()
 	waits := maps.Clone(s.waits)
 	s.mu.Unlock()
-	for name, b := range waits {
+	for name, a := range waits {
 		if id, seg, ok := s.d.Find(name); ok {
-			s.d.Adopt(id, seg, b)
+			s.d.Adopt(id, seg, a.b, a.at)
 			s.mu.Lock()
 			delete(s.waits, name)
-			s.size -= len(b)
+			s.size -= len(a.b)
 			s.mu.Unlock()
 		}
 	}

@@ -146,3 +146,23 @@ func TestNoWorseThanTheEdgeAlone(t *testing.T) {
 		}
 	}
 }
+
+// TestPlayedBefore: what a player has had before its track was known counts for where it
+// is, in whatever order it comes to be known.
+func TestPlayedBefore(t *testing.T) {
+	const s = time.Second
+	for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 0, 2}} {
+		f := newFluid(t, 6, 2*s, mbit, mbit)
+		p := NewPlan(Config{})
+		p.AddTrack(1)
+		p.AddSegments(0, f.segs)
+		at := []time.Duration{-2 * s, -s, -s / 2}
+		for _, i := range order {
+			p.Played(at[i], 0, i)
+		}
+		h := &p.tracks[0].head
+		if got := h.position(0); got != 2*s || !h.playing || h.until != 6*s || h.due(6*s) != 4*s {
+			t.Errorf("%v: at %v of %v, the next is due in %v", order, got, h.until, h.due(6*s))
+		}
+	}
+}

@@ -67,6 +67,25 @@ func (t *ptrack) delivered(now time.Duration, seg int) {
 	}
 }
 
+// had has the player have had a segment at a time, which the plan was not asked for.
+func (t *ptrack) had(at time.Duration, seg int) {
+	s, h := t.segs[seg], &t.head
+	end := s.Start + s.Duration
+	switch {
+	case s.Init:
+	case h.active && s.Start < h.media:
+		if h.media-end <= s.Duration/2 { // the player began with it
+			h.media, h.at, h.until, h.playing = s.Start, at, max(h.until, end), true
+		}
+	case !h.active || s.Start >= t.segs[h.asked].Start:
+		t.ask(at, seg)
+		t.delivered(at, seg)
+	}
+}
+
+// Played records that a player has had a segment at a time, by another way than a reader.
+func (p *Plan) Played(at time.Duration, of TrackID, seg int) { p.tracks[of].had(at, seg) }
+
 // idle reports whether the player has asked for nothing for long.
 func (t *ptrack) idle(now time.Duration) bool {
 	return !t.head.active || now-t.head.last > idleBase+idleTimes*t.segs[t.head.asked].Duration

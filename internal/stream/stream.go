@@ -292,9 +292,11 @@ func (d *Stream) dropped(keys []Key) {
 	})
 }
 
-// Adopt takes over the bytes of a segment that came by other ways, as far as they verify.
-func (d *Stream) Adopt(id TrackID, seg int, b []byte) {
-	s, at := d.track(id).Segment(seg)
+// Adopt takes over the bytes of a segment that a player has had by another way, at a time,
+// as far as they verify.
+func (d *Stream) Adopt(id TrackID, seg int, b []byte, at time.Time) {
+	d.post(func(time.Duration) { d.plan.Played(at.Sub(d.start), id, seg) })
+	s, place := d.track(id).Segment(seg)
 	if int64(len(b)) != s.Manifest.Size {
 		return
 	}
@@ -302,8 +304,8 @@ func (d *Stream) Adopt(id TrackID, seg int, b []byte) {
 		off := s.Manifest.Offset(i)
 		if part := b[off : off+s.Manifest.PieceLen(i)]; s.Manifest.Verify(i, part) {
 			d.fromEdge.Add(int64(len(part)))
-			d.store(Key{id, at.Piece + i}, part)
-			d.post(func(time.Duration) { d.plan.Stored(id, at.Piece+i) })
+			d.store(Key{id, place.Piece + i}, part)
+			d.post(func(time.Duration) { d.plan.Stored(id, place.Piece+i) })
 		}
 	}
 }

@@ -138,3 +138,86 @@ func TestFilm(t *testing.T) {
 		t.Error("the first has sent nothing")
 	}
 }
+
+// live plays n further segments of a live playlist as they appear, from the third before
+// the end on, and holds them against what ffmpeg wrote. It returns their size.
+func (f *film) live(s *sdk.Stream, playlist string, n int) (size int64) {
+	seen := map[string]bool{}
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(patience); len(seen) < n; {
+		var names []string
+		for line := range strings.Lines(string(output(f.t, "curl", "-sf", f.url+"/"+playlist))) {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+				names = append(names, line)
+			}
+		}
+		for _, name := range names[max(0, len(names)-3):] {
+			if seen[name] || len(seen) == n {
+				continue
+			}
+			seen[name] = true
+			g, err := s.Open(f.t.Context(), name)
+			if err != nil {
+				f.t.Error(err)
+				return size
+			}
+			b, err := io.ReadAll(g)
+			want, _ := os.ReadFile(filepath.Join(f.dir, name))
+			if err != nil || !bytes.Equal(b, want) {
+				f.t.Errorf("%s: %d bytes, not those that ffmpeg wrote: %v", name, len(b), err)
+				return size
+			}
+			size += int64(len(b))
+			if err := g.Close(); err != nil {
+				f.t.Error(err)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			f.t.Errorf("%d segments after %v", len(seen), patience)
+			return size
+		}
+	}
+	return size
+}
+
+// Three watch live: all is as ffmpeg wrote it, and but for the beginning the edge sends
+// little more than one copy.
+func TestLiveFilm(t *testing.T) {
+	f := &film{t: t, dir: t.TempDir()}
+	ffmpeg.Live(t, f.dir, "-f", "hls", "-hls_time", "2", "-hls_list_size", "6", "-hls_flags", "omit_endlist+temp_file",
+		"-master_pl_name", "main.m3u8", "-var_stream_map", "v:0 v:1", "%v.m3u8")
+	until(t, "three segments", func() bool {
+		b, _ := os.ReadFile(filepath.Join(f.dir, "0.m3u8"))
+		return bytes.Count(b, []byte("#EXTINF")) >= 3
+	})
+	f.url, _, f.control = cell(t, nginx(t, f.dir))
+	var all []*sdk.Stream
+	for range 3 {
+		s, err := f.viewer().OpenStream(t.Context(), f.url+"/0.m3u8")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	const segments = 10
+	var wg sync.WaitGroup
+	sizes := make([]int64, len(all))
+	for i, s := range all {
+		wg.Go(func() { sizes[i] = f.live(s, "0.m3u8", segments) })
+	}
+	wg.Wait()
+	var edge, peers int64
+	for i, s := range all {
+		p := s.Progress()
+		t.Logf("%d bytes played: %+v", sizes[i], p)
+		edge += p.FromEdge
+		peers += p.FromPeers
+	}
+	// Of ten segments each begins with three of its own, at the most.
+	if most := sizes[0] + 2*4*sizes[0]/segments; edge > most || peers == 0 {
+		t.Errorf("%d bytes from the edge, want at most %d, %d from peers", edge, most, peers)
+	}
+}
