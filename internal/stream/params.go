@@ -25,6 +25,9 @@ const (
 	// leastGuard is kept between the estimate of an arrival and a deadline, or two round
 	// trips to the edge where that is more.
 	leastGuard = 300 * time.Millisecond
+	// liveGuard is leastGuard of a live stream, where a player has but a few seconds ahead
+	// and where it is in its media is known only as far as its requests tell.
+	liveGuard = time.Second
 	// edgeShare is the part of the edge's measured rate that is counted on.
 	edgeShare = 0.7
 	// peerShare is the same for peers.

@@ -61,7 +61,14 @@ func (p *Plan) edgeTakes(n int64) time.Duration {
 	return p.edge.rtt + seconds(float64(p.edge.queue()+n)/(edgeShare*rate))
 }
 
-func (p *Plan) guard() time.Duration { return max(leastGuard, 2*p.edge.rtt) }
+// guard is what is kept between the estimate of an arrival and a deadline.
+func (p *Plan) guard() time.Duration {
+	least := leastGuard
+	if p.cfg.Live {
+		least = liveGuard
+	}
+	return max(least, 2*p.edge.rtt)
+}
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
