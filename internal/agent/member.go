@@ -127,19 +127,26 @@ func (m *member) seek(ctx context.Context) {
 	if m.control == nil {
 		return
 	}
-	tick := time.NewTicker(seekEvery)
+	every(ctx, seekEvery, func() {
+		if made, failed := m.swarm.Outcomes(); len(made)+len(failed) > 0 {
+			m.control.s.Links(wire.Links{Object: m.object(), Made: made, Failed: failed})
+		}
+		if keys := m.swarm.Keys(); len(keys) < fewPeers {
+			m.control.s.Find(wire.Find{Object: m.object(), Want: wantPeers - len(keys), Except: keys, Have: m.file.Have().Count()})
+		}
+	})
+}
+
+// every calls f once in each period until ctx ends.
+func every(ctx context.Context, period time.Duration, f func()) {
+	tick := time.NewTicker(period)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-		if made, failed := m.swarm.Outcomes(); len(made)+len(failed) > 0 {
-			m.control.s.Links(wire.Links{Object: m.object(), Made: made, Failed: failed})
-		}
-		if keys := m.swarm.Keys(); len(keys) < fewPeers {
-			m.control.s.Find(wire.Find{Object: m.object(), Want: wantPeers - len(keys), Except: keys, Have: m.file.Have().Count()})
+			f()
 		}
 	}
 }

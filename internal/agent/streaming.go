@@ -455,14 +455,7 @@ func (s *streaming) wantGrant() {
 
 // seek tells control what became of candidates, and asks for more while there are few.
 func (s *streaming) seek(ctx context.Context, c *control) {
-	tick := time.NewTicker(seekEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	every(ctx, seekEvery, func() {
 		linked := map[wire.Key]bool{}
 		for _, w := range s.swarms() {
 			if made, failed := w.Outcomes(); len(made)+len(failed) > 0 {
@@ -476,7 +469,7 @@ func (s *streaming) seek(ctx context.Context, c *control) {
 			except := slices.Collect(maps.Keys(linked))
 			c.s.Find(wire.Find{Object: s.id, Want: wantPeers - len(except), Except: except, Have: s.joining().Have})
 		}
-	}
+	})
 }
 
 // report accounts for what was had of the stream.

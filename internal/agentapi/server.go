@@ -22,6 +22,7 @@ import (
 	"github.com/tandem-cdn/tandem/internal/config"
 	"github.com/tandem-cdn/tandem/internal/gateway"
 	"github.com/tandem-cdn/tandem/internal/keyfile"
+	"github.com/tandem-cdn/tandem/internal/serving"
 )
 
 const (
@@ -120,24 +121,9 @@ func (s *Server) Run(ctx context.Context) error {
 	defer os.Remove(s.path())
 	s.transfer.life = ctx
 	s.transfer.restore()
-	srv := &http.Server{
-		Handler: s.Handler(), ReadHeaderTimeout: 5 * time.Second,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	stopped := make(chan error, 1)
-	go func() { stopped <- srv.Serve(s.ln) }()
-	var err error
-	select {
-	case <-ctx.Done():
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
-		defer cancel()
-		if srv.Shutdown(drain) != nil {
-			_ = srv.Close() // cuts what is left
-		}
-		if err := <-stopped; !errors.Is(err, http.ErrServerClosed) {
-			s.log.Warn("local API ended badly", "error", err)
-		}
-	case err = <-stopped:
+	srv := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 5 * time.Second}
+	err := serving.Until(ctx, srv, s.ln, closeWithin)
+	if err != nil {
 		err = errorf("%w", err)
 	}
 	return errors.Join(err, s.transfer.close())

@@ -106,9 +106,6 @@ func (c *Control) openParts() (err error) {
 	return nil
 }
 
-// Key is the public half of the key that signs this control's grants.
-func (c *Control) Key() ed25519.PublicKey { return c.key.public.Public() }
-
 // Run serves STUN, writes reports and expires what is old until ctx ends; then
 // it closes the sessions, whose clients come back when control does, writes the
 // reports it has taken, and returns nil. It runs once.

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/inbox"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
@@ -112,11 +113,9 @@ const (
 type Download struct {
 	o      Options
 	m      *manifest.Manifest
-	start  time.Time
-	events chan func(now time.Duration)
+	in     *inbox.Inbox
 	reader atomic.Int64  // piece that SetReader told last
 	placed chan struct{} // closed when the plan knows of a reader
-	done   chan struct{}
 	wg     sync.WaitGroup
 
 	// Owned by the goroutine of Run.
@@ -146,8 +145,7 @@ func NewDownload(o Options) *Download {
 	o.Patience = cmp.Or(o.Patience, patience)
 	first, end := o.Stream.pieces(m)
 	d := &Download{
-		o: o, m: m, start: time.Now(),
-		events: make(chan func(time.Duration), 256), done: make(chan struct{}), placed: make(chan struct{}),
+		o: o, m: m, in: inbox.New(time.Now()), placed: make(chan struct{}),
 		ids: map[Peer]PeerID{}, peers: map[PeerID]Peer{}, edge: map[int]*edgeRun{}, senders: map[Peer]bool{},
 	}
 	d.plan = NewPlan(Config{
@@ -167,7 +165,7 @@ func (d *Download) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer d.wg.Wait()
 	defer cancel()
-	defer close(d.done)
+	defer d.in.Close()
 	if first, end := d.o.Stream.pieces(d.m); first < end {
 		d.runEdge(ctx, AskEdge{First: first, Count: end - first}, d.o.Stream.Body)
 	} else if d.o.Stream != nil {
@@ -179,7 +177,7 @@ func (d *Download) Run(ctx context.Context) error {
 	for {
 		if d.due {
 			d.due = false
-			d.act(ctx, d.now())
+			d.act(ctx, d.in.Now())
 			d.place()
 		}
 		switch {
@@ -194,33 +192,10 @@ func (d *Download) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-ticker.C:
 			d.due = true
-			d.watch(d.now())
-		case f := <-d.events:
-			f(d.now())
-			d.drain()
+			d.watch(d.in.Now())
+		case f := <-d.in.C():
+			d.in.Handle(f)
 		}
-	}
-}
-
-func (d *Download) now() time.Duration { return time.Since(d.start) }
-
-// drain takes the events that wait, so that the plan answers them together.
-func (d *Download) drain() {
-	for range cap(d.events) {
-		select {
-		case f := <-d.events:
-			f(d.now())
-		default:
-			return
-		}
-	}
-}
-
-// post hands an event to Run, unless it has ended.
-func (d *Download) post(f func(now time.Duration)) {
-	select {
-	case d.events <- f:
-	case <-d.done:
 	}
 }
 
@@ -311,7 +286,7 @@ func (d *Download) stored(err error) bool {
 	if errors.Is(err, d.o.Corrupt) {
 		return true
 	}
-	d.post(func(time.Duration) { d.err = err })
+	d.in.Post(func(time.Duration) { d.err = err })
 	return false
 }
 
@@ -328,7 +303,7 @@ func (d *Download) SetReader(off int64) {
 	if piece := off / d.m.PieceSize; d.reader.Swap(piece) == piece {
 		return // readers tell at every read
 	}
-	d.post(func(time.Duration) {
+	d.in.Post(func(time.Duration) {
 		d.plan.SetReader(off)
 		d.due = true
 	})
@@ -337,7 +312,7 @@ func (d *Download) SetReader(off int64) {
 // Expect tells of neighbours that are being reached, by their places in the
 // election of owners.
 func (d *Download) Expect(seeds ...uint64) {
-	d.post(func(now time.Duration) {
+	d.in.Post(func(now time.Duration) {
 		d.plan.Expect(now, seeds...)
 		d.due = true
 	})
@@ -345,7 +320,7 @@ func (d *Download) Expect(seeds ...uint64) {
 
 // SetDuty tells the share of the pieces that control has given this client.
 func (d *Download) SetDuty(duty Duty) {
-	d.post(func(time.Duration) {
+	d.in.Post(func(time.Duration) {
 		d.plan.SetDuty(duty)
 		d.due = true
 	})
@@ -354,7 +329,7 @@ func (d *Download) SetDuty(duty Duty) {
 // PeerOpen admits a peer that has joined the swarm.
 func (d *Download) PeerOpen(p Peer, seed uint64) {
 	info := PeerInfo{Seed: seed, Uploads: p.Uploads(), Uplink: p.Uplink(), RTT: p.RTT(), Near: p.Near() >= wire.NearAS}
-	d.post(func(now time.Duration) {
+	d.in.Post(func(now time.Duration) {
 		d.lastID++
 		d.ids[p], d.peers[d.lastID] = d.lastID, p
 		d.plan.AddPeer(now, d.lastID, info)
@@ -363,7 +338,7 @@ func (d *Download) PeerOpen(p Peer, seed uint64) {
 
 // PeerClose forgets a peer.
 func (d *Download) PeerClose(p Peer) {
-	d.post(func(time.Duration) {
+	d.in.Post(func(time.Duration) {
 		d.plan.RemovePeer(d.ids[p])
 		delete(d.peers, d.ids[p])
 		delete(d.ids, p)
@@ -373,7 +348,7 @@ func (d *Download) PeerClose(p Peer) {
 
 // PeerHave records what a peer announces.
 func (d *Download) PeerHave(p Peer, pieces []int) {
-	d.post(func(time.Duration) {
+	d.in.Post(func(time.Duration) {
 		d.plan.PeerHas(d.ids[p], pieces...)
 		d.due = true
 	})
@@ -381,7 +356,7 @@ func (d *Download) PeerHave(p Peer, pieces []int) {
 
 // PeerBytes records bytes on their way in from a peer.
 func (d *Download) PeerBytes(p Peer, piece, n int) {
-	d.post(func(now time.Duration) {
+	d.in.Post(func(now time.Duration) {
 		d.progress = now
 		d.plan.PeerBytes(now, d.ids[p], piece, int64(n))
 	})
@@ -389,12 +364,12 @@ func (d *Download) PeerBytes(p Peer, piece, n int) {
 
 // PeerLate records n bytes of a request that was cancelled.
 func (d *Download) PeerLate(n int) {
-	d.post(func(time.Duration) { d.plan.PeerLate(int64(n)) })
+	d.in.Post(func(time.Duration) { d.plan.PeerLate(int64(n)) })
 }
 
 // PeerReject records that a peer does not serve a piece.
 func (d *Download) PeerReject(p Peer, piece int, missing bool, retry time.Duration) {
-	d.post(func(now time.Duration) {
+	d.in.Post(func(now time.Duration) {
 		d.plan.PeerRejects(now, d.ids[p], piece, missing, retry)
 		d.due = true
 	})
@@ -418,7 +393,7 @@ func (d *Download) PeerPiece(p Peer, piece int, begin int64, data []byte) {
 	case ok:
 		d.o.Announce(piece)
 	case part && d.spoilt(piece, part, err):
-		d.post(func(now time.Duration) {
+		d.in.Post(func(now time.Duration) {
 			d.due = true
 			// It is whole when it comes next: if it is wrong again, its sender is to blame.
 			d.plan.PeerRejects(now, d.ids[p], piece, false, 0)
@@ -430,7 +405,7 @@ func (d *Download) PeerPiece(p Peer, piece int, begin int64, data []byte) {
 	default:
 		p.Drop(DropCorrupt) // here: when the plan comes to it the peer may have left
 	}
-	d.post(func(time.Duration) {
+	d.in.Post(func(time.Duration) {
 		d.due = true
 		if d.plan.PeerPiece(d.ids[p], piece, ok) {
 			d.arrived(piece, n, &d.stats.FromPeers)

@@ -74,7 +74,7 @@ func (d *Download) runEdge(ctx context.Context, a AskEdge, body io.ReadCloser) {
 		defer cancel()
 		err := d.stream(ctx, e, first, end, body)
 		trimmed := ctx.Err() != nil && e.end.Load() <= e.at.Load()
-		d.post(func(now time.Duration) {
+		d.in.Post(func(now time.Duration) {
 			delete(d.edge, a.Req)
 			d.due = true
 			d.ended(now, e, err, trimmed)
@@ -194,7 +194,7 @@ func (d *Download) piece(ctx context.Context, r *response, t turn, buf []byte) b
 		return false
 	}
 	d.o.Announce(i)
-	d.post(func(time.Duration) {
+	d.in.Post(func(time.Duration) {
 		d.due = true
 		if d.plan.EdgePiece(r.run.req, i) {
 			d.arrived(i, n, &d.stats.FromEdge)
@@ -302,7 +302,7 @@ func (in *incoming) tell(err error) {
 	}
 	n := in.came
 	in.came, in.told = 0, now
-	in.d.post(func(now time.Duration) {
+	in.d.in.Post(func(now time.Duration) {
 		in.d.progress = now
 		in.d.plan.EdgeBytes(now, in.run.req, n)
 	})

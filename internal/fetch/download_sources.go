@@ -22,7 +22,7 @@ type EdgeStats struct {
 // mirror, or another address of a server. It is dropped as soon as it sends
 // anything else. More than eight edges are ignored.
 func (d *Download) AddEdge(e Edge) {
-	d.post(func(now time.Duration) {
+	d.in.Post(func(now time.Duration) {
 		if len(d.sources) < maxServers {
 			d.plan.AddEdge(now, d.admit(e), EdgeInfo{})
 			d.due = true

@@ -44,7 +44,7 @@ func TestDamageInTrimmedRequest(t *testing.T) {
 				return
 			}
 			<-time.After(time.Millisecond) // the next one is on its way
-			w.d.post(func(time.Duration) {
+			w.d.in.Post(func(time.Duration) {
 				for _, e := range w.d.edge {
 					e.trim(i + 1)
 				}

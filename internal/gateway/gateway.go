@@ -16,6 +16,7 @@ import (
 
 	"github.com/tandem-cdn/tandem/internal/agent"
 	"github.com/tandem-cdn/tandem/internal/config"
+	"github.com/tandem-cdn/tandem/internal/serving"
 )
 
 const (
@@ -126,26 +127,13 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.objects.restore(ctx)
 	srv := &http.Server{
 		Handler: g, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: idleFor, MaxHeaderBytes: maxHeader, DisableGeneralOptionsHandler: true,
-		ErrorLog:    slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
-		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}
 	watching, unwatch := context.WithCancel(ctx)
 	watched := make(chan struct{})
 	go func() { g.streams.run(watching); close(watched) }()
-	stopped := make(chan error, 1)
-	go func() { stopped <- srv.Serve(g.ln) }()
-	var err error
-	select {
-	case <-ctx.Done():
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWithin)
-		defer cancel()
-		if srv.Shutdown(drain) != nil {
-			_ = srv.Close() // cuts what is left
-		}
-		if err := <-stopped; !errors.Is(err, http.ErrServerClosed) {
-			g.log.Warn("gateway ended badly", "error", err)
-		}
-	case err = <-stopped:
+	err := serving.Until(ctx, srv, g.ln, closeWithin)
+	if err != nil {
 		err = fmt.Errorf("gateway: %w", err)
 	}
 	unwatch()

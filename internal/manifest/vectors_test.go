@@ -79,7 +79,7 @@ func TestVectorsBitfield(t *testing.T) {
 	}
 	got := vectortest.Check(t, "bitfield.json", want)
 	for _, v := range got.Valid {
-		f, err := manifest.ParseBitfield(unhex(t, v.Hex), v.Pieces)
+		f, err := manifest.ParseBitfield(vectortest.Bytes(t, v.Hex), v.Pieces)
 		if err != nil {
 			t.Errorf("%s: %v", v.Hex, err)
 			continue
@@ -94,7 +94,7 @@ func TestVectorsBitfield(t *testing.T) {
 		}
 	}
 	for _, v := range got.Reject {
-		if _, err := manifest.ParseBitfield(unhex(t, v.Hex), v.Pieces); err == nil {
+		if _, err := manifest.ParseBitfield(vectortest.Bytes(t, v.Hex), v.Pieces); err == nil {
 			t.Errorf("%s over %d pieces was accepted: %s", v.Hex, v.Pieces, v.Reason)
 		}
 	}
@@ -122,7 +122,7 @@ func TestVectorsManifest(t *testing.T) {
 		name string
 		size int
 	}{{"empty object", 0}, {"one byte", 1}, {"one piece", 65536}, {"one piece and a byte", 65537}, {"four pieces", 200000}} {
-		m := made(t, c.size)
+		m := vectortest.Made(t, c.size)
 		v := vector{Name: c.name, Size: m.Size, PieceSize: m.PieceSize, Digest: hex.EncodeToString(m.Digest[:]), Pieces: []string{}, Hex: hex.EncodeToString(m.Append(nil)), Object: m.ID().String()}
 		for _, p := range m.Pieces {
 			v.Pieces = append(v.Pieces, hex.EncodeToString(p[:]))
@@ -132,7 +132,7 @@ func TestVectorsManifest(t *testing.T) {
 	want.Reject = badManifests(t)
 	got := vectortest.Check(t, "manifest.json", want)
 	for _, v := range got.Valid {
-		b := unhex(t, v.Hex)
+		b := vectortest.Bytes(t, v.Hex)
 		m, n, err := manifest.Parse(b)
 		if err != nil || n != len(b) {
 			t.Errorf("%s: %d bytes of %d, %v", v.Name, n, len(b), err)
@@ -146,35 +146,15 @@ func TestVectorsManifest(t *testing.T) {
 		}
 	}
 	for _, v := range got.Reject {
-		if _, _, err := manifest.Parse(unhex(t, v.Hex)); err == nil {
+		if _, _, err := manifest.Parse(vectortest.Bytes(t, v.Hex)); err == nil {
 			t.Errorf("%s was accepted: %s", v.Name, v.Reason)
 		}
 	}
 }
 
-func made(t *testing.T, size int) *manifest.Manifest {
-	t.Helper()
-	data := make([]byte, size)
-	for i := range data {
-		data[i] = byte(i % 251)
-	}
-	b, err := manifest.NewBuilder(int64(size))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.Write(data); err != nil {
-		t.Fatal(err)
-	}
-	m, err := b.Finish()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
 func badManifests(t *testing.T) []reject {
 	t.Helper()
-	good := made(t, 65537).Append(nil)
+	good := vectortest.Made(t, 65537).Append(nil)
 	with := func(at int, v ...byte) string {
 		b := bytes.Clone(good)
 		copy(b[at:], v)
@@ -219,7 +199,7 @@ func TestVectorsSigned(t *testing.T) {
 	want := signedFile{About: "Signed manifests. seed is the Ed25519 private key (RFC 8032), key its public key, message what is signed. Those in reject are refused by one who trusts the key of the first valid one."}
 	for i, size := range []int{1, 65537} {
 		seed := bytes.Repeat([]byte{byte(i + 1)}, ed25519.SeedSize)
-		s := manifest.Sign(made(t, size), ed25519.NewKeyFromSeed(seed))
+		s := manifest.Sign(vectortest.Made(t, size), ed25519.NewKeyFromSeed(seed))
 		want.Valid = append(want.Valid, signedVector{
 			Name: []string{"one byte", "two pieces"}[i], Seed: hex.EncodeToString(seed), Key: hex.EncodeToString(s.Key),
 			Object: s.Object.String(), Message: hex.EncodeToString(manifest.SignedBytes(s.Object)),
@@ -229,8 +209,8 @@ func TestVectorsSigned(t *testing.T) {
 	want.Reject = badSigned(t, want.Valid)
 	got := vectortest.Check(t, "signed.json", want)
 	for _, v := range got.Valid {
-		b := unhex(t, v.Hex)
-		s, err := manifest.ParseSigned(b, []ed25519.PublicKey{unhex(t, v.Key)})
+		b := vectortest.Bytes(t, v.Hex)
+		s, err := manifest.ParseSigned(b, []ed25519.PublicKey{vectortest.Bytes(t, v.Key)})
 		if err != nil {
 			t.Errorf("%s: %v", v.Name, err)
 			continue
@@ -239,9 +219,9 @@ func TestVectorsSigned(t *testing.T) {
 			t.Errorf("%s: read as %+v", v.Name, s)
 		}
 	}
-	trusted := []ed25519.PublicKey{unhex(t, got.Valid[0].Key)}
+	trusted := []ed25519.PublicKey{vectortest.Bytes(t, got.Valid[0].Key)}
 	for _, v := range got.Reject {
-		if _, err := manifest.ParseSigned(unhex(t, v.Hex), trusted); err == nil {
+		if _, err := manifest.ParseSigned(vectortest.Bytes(t, v.Hex), trusted); err == nil {
 			t.Errorf("%s was accepted: %s", v.Name, v.Reason)
 		}
 	}
@@ -249,7 +229,7 @@ func TestVectorsSigned(t *testing.T) {
 
 func badSigned(t *testing.T, valid []signedVector) []reject {
 	t.Helper()
-	good := unhex(t, valid[0].Hex)
+	good := vectortest.Bytes(t, valid[0].Hex)
 	block := len(good) - 104
 	with := func(at int) string {
 		b := bytes.Clone(good)
@@ -269,13 +249,4 @@ func badSigned(t *testing.T, valid []signedVector) []reject {
 		{"truncated", hex.EncodeToString(good[:len(good)-1]), "the signature is cut"},
 		{"trailing byte", valid[0].Hex + "00", "nothing follows the signature"},
 	}
-}
-
-func unhex(t *testing.T, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }

@@ -189,11 +189,7 @@ func (p *Plan) zoned(now time.Duration, t *ptrack, s *segment) zoned {
 	z.room = max(z.due-s.entered, 0)
 	s.open = 0
 	for i := s.first; i < s.first+s.pieces; i++ {
-		switch c := &t.cells[i]; {
-		case c.have || c.req != nil:
-		case c.peer != nil && p.inTime(now, z, i): // perhaps
-			s.open += s.pieceLen(i)
-		default:
+		if c := &t.cells[i]; !c.have && c.req == nil {
 			s.open += s.pieceLen(i)
 		}
 	}

@@ -33,7 +33,7 @@ type Reader struct {
 func (d *Stream) Open(ctx context.Context, t TrackID, seg int) (*Reader, error) {
 	s, at := d.track(t).Segment(seg)
 	r := &Reader{d: d, ctx: ctx, track: t, seg: seg, m: s.Manifest, first: at.Piece, failed: make(chan struct{})}
-	ok := d.call(func(now time.Duration) {
+	ok := d.in.Call(func(now time.Duration) {
 		d.lastRd++
 		r.id, r.heard = d.lastRd, now
 		d.readers[r.id] = r
@@ -97,7 +97,7 @@ func (r *Reader) piece(i int) ([]byte, error) {
 			return nil, r.ctx.Err()
 		case <-r.failed:
 			return nil, r.err
-		case <-r.d.done:
+		case <-r.d.in.Done():
 			return nil, errClosed
 		}
 	}
@@ -107,7 +107,7 @@ func (r *Reader) piece(i int) ([]byte, error) {
 func (r *Reader) delivered() {
 	if !r.told {
 		r.told = true
-		r.d.post(func(now time.Duration) { r.d.plan.Delivered(now, r.id) })
+		r.d.in.Post(func(now time.Duration) { r.d.plan.Delivered(now, r.id) })
 	}
 }
 
@@ -128,7 +128,7 @@ func (r *Reader) Seek(offset int64, whence int) (int64, error) {
 
 // Close has the reader go.
 func (r *Reader) Close() error {
-	r.d.post(func(time.Duration) {
+	r.d.in.Post(func(time.Duration) {
 		r.d.plan.CloseReader(r.id)
 		delete(r.d.readers, r.id)
 		r.d.due = true

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tandem-cdn/tandem/internal/inbox"
 	"github.com/tandem-cdn/tandem/internal/track"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
@@ -79,11 +80,9 @@ var (
 // Stream drives a Plan: one goroutine owns the plan and is fed events; pieces are verified
 // and stored by the goroutines that read them.
 type Stream struct {
-	o      Options
-	start  time.Time
-	events chan func(now time.Duration)
-	done   chan struct{} // closed when Run ends
-	wg     sync.WaitGroup
+	o  Options
+	in *inbox.Inbox // closed when Run ends
+	wg sync.WaitGroup
 
 	fromEdge, fromPeers, wasted atomic.Int64
 	peerCount                   atomic.Int64
@@ -115,7 +114,7 @@ type linked struct {
 // New returns a stream without tracks. Run must be called for it to work.
 func New(o Options) *Stream {
 	return &Stream{
-		o: o, start: time.Now(), events: make(chan func(time.Duration), 256), done: make(chan struct{}),
+		o: o, in: inbox.New(time.Now()),
 		changed: make(chan struct{}), plan: NewPlan(o.Config), peers: map[wire.Key]*linked{}, byID: map[PeerID]*linked{},
 		edge: map[int]context.CancelFunc{}, readers: map[ReaderID]*Reader{}, stale: map[TrackID]bool{},
 	}
@@ -124,16 +123,15 @@ func New(o Options) *Stream {
 // Run works until ctx ends.
 func (d *Stream) Run(ctx context.Context) {
 	defer d.wg.Wait()
-	defer close(d.done)
+	defer d.in.Close()
 	tick := time.NewTimer(busyTick)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case f := <-d.events:
-			f(d.now())
-			d.drain()
+		case f := <-d.in.C():
+			d.in.Handle(f)
 			if !d.due {
 				continue
 			}
@@ -141,7 +139,7 @@ func (d *Stream) Run(ctx context.Context) {
 		}
 		d.due = false
 		d.act(ctx)
-		if d.plan.Quiet(d.now()) {
+		if d.plan.Quiet(d.in.Now()) {
 			tick.Reset(quietTick)
 		} else {
 			tick.Reset(busyTick)
@@ -149,43 +147,9 @@ func (d *Stream) Run(ctx context.Context) {
 	}
 }
 
-func (d *Stream) now() time.Duration { return time.Since(d.start) }
-
-// drain handles what waits, so that the plan decides on all of it at once.
-func (d *Stream) drain() {
-	for range cap(d.events) {
-		select {
-		case f := <-d.events:
-			f(d.now())
-		default:
-			return
-		}
-	}
-}
-
-// post has f run by the goroutine of Run, which then looks at what is to be done.
-func (d *Stream) post(f func(now time.Duration)) {
-	select {
-	case d.events <- f:
-	case <-d.done:
-	}
-}
-
-// call is post that waits until f has run. It reports whether it has.
-func (d *Stream) call(f func(now time.Duration)) bool {
-	ran := make(chan struct{})
-	d.post(func(now time.Duration) { f(now); close(ran) })
-	select {
-	case <-ran:
-		return true
-	case <-d.done:
-		return false
-	}
-}
-
 // act does what the plan wants.
 func (d *Stream) act(ctx context.Context) {
-	now := d.now()
+	now := d.in.Now()
 	for _, a := range d.plan.Tick(now) {
 		switch a := a.(type) {
 		case AskPeer:
@@ -240,7 +204,7 @@ func (d *Stream) Stats() Stats {
 // Add makes a track known, with the segments that it has. seed must be the same at all
 // clients.
 func (d *Stream) Add(t *Track, seed uint64) (id TrackID) {
-	d.call(func(time.Duration) {
+	d.in.Call(func(time.Duration) {
 		id = d.plan.AddTrack(seed)
 		d.mu.Lock()
 		d.tracks = append(d.tracks, t)
@@ -251,7 +215,7 @@ func (d *Stream) Add(t *Track, seed uint64) (id TrackID) {
 
 // Grow adds a page to a track.
 func (d *Stream) Grow(id TrackID, page *track.Page) (err error) {
-	ok := d.call(func(time.Duration) {
+	ok := d.in.Call(func(time.Duration) {
 		if err = d.track(id).Add(page); err == nil { // peers may name its pieces from now on
 			d.plan.AddSegments(id, page.Segments)
 			d.due = true
@@ -284,7 +248,7 @@ func (d *Stream) dropped(keys []Key) {
 	if len(keys) == 0 {
 		return
 	}
-	d.post(func(time.Duration) {
+	d.in.Post(func(time.Duration) {
 		for _, k := range keys {
 			d.plan.Evicted(k.Track, []int{k.Piece})
 			d.stale[k.Track] = true
@@ -295,7 +259,7 @@ func (d *Stream) dropped(keys []Key) {
 // Adopt takes over the bytes of a segment that a player has had by another way, at a time,
 // as far as they verify.
 func (d *Stream) Adopt(id TrackID, seg int, b []byte, at time.Time) {
-	d.post(func(time.Duration) { d.plan.Played(at.Sub(d.start), id, seg) })
+	d.in.Post(func(time.Duration) { d.plan.Played(at.Sub(d.in.Start), id, seg) })
 	s, place := d.track(id).Segment(seg)
 	if int64(len(b)) != s.Manifest.Size {
 		return
@@ -305,7 +269,7 @@ func (d *Stream) Adopt(id TrackID, seg int, b []byte, at time.Time) {
 		if part := b[off : off+s.Manifest.PieceLen(i)]; s.Manifest.Verify(i, part) {
 			d.fromEdge.Add(int64(len(part)))
 			d.store(Key{id, place.Piece + i}, part)
-			d.post(func(time.Duration) { d.plan.Stored(id, place.Piece+i) })
+			d.in.Post(func(time.Duration) { d.plan.Stored(id, place.Piece+i) })
 		}
 	}
 }

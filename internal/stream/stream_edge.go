@@ -20,7 +20,7 @@ func (d *Stream) ask(ctx context.Context, a AskEdge) {
 	d.wg.Go(func() {
 		defer cancel()
 		err := d.fetch(ctx, a, &s, at)
-		d.post(func(now time.Duration) {
+		d.in.Post(func(now time.Duration) {
 			delete(d.edge, a.Req)
 			o := Outcome{OK: err == nil, Gone: permanent(err), Retry: retryAfter(err)}
 			if err != nil && ctx.Err() == nil {
@@ -67,7 +67,7 @@ func (d *Stream) fetch(ctx context.Context, a AskEdge, s *track.Segment, at Plac
 		}
 		d.fromEdge.Add(int64(len(piece)))
 		d.store(Key{a.Track, at.Piece + i}, piece)
-		d.post(func(time.Duration) {
+		d.in.Post(func(time.Duration) {
 			d.plan.EdgePiece(a.Req, a.Track, at.Piece+i)
 			d.due = true
 		})
@@ -80,7 +80,7 @@ func (d *Stream) read(req int, body io.Reader, b []byte) error {
 	for n := 0; n < len(b); {
 		k, err := body.Read(b[n:])
 		if n += k; k > 0 {
-			d.post(func(now time.Duration) { d.plan.EdgeBytes(now, req, int64(k)) })
+			d.in.Post(func(now time.Duration) { d.plan.EdgeBytes(now, req, int64(k)) })
 		}
 		if err != nil && n < len(b) {
 			if errors.Is(err, io.EOF) {

@@ -9,7 +9,7 @@ import (
 // PeerOpen has a peer take part in a track. This method and those below are called as
 // those of a swarm's handler.
 func (d *Stream) PeerOpen(t TrackID, p Peer) {
-	d.post(func(time.Duration) {
+	d.in.Post(func(time.Duration) {
 		l := d.peers[p.Key()]
 		if l == nil {
 			d.lastID++
@@ -28,7 +28,7 @@ func (d *Stream) PeerOpen(t TrackID, p Peer) {
 
 // on has f run for a peer that takes part in a track.
 func (d *Stream) on(t TrackID, p Peer, f func(now time.Duration, id PeerID)) {
-	d.post(func(now time.Duration) {
+	d.in.Post(func(now time.Duration) {
 		if l := d.peers[p.Key()]; l != nil && l.on[t] == p {
 			f(now, l.id)
 		}
@@ -55,7 +55,7 @@ func (d *Stream) PeerBytes(t TrackID, p Peer, piece, n int) {
 
 // PeerLate has bytes come of a request that was withdrawn.
 func (d *Stream) PeerLate(n int) {
-	d.post(func(time.Duration) { d.plan.PeerLate(int64(n)) })
+	d.in.Post(func(time.Duration) { d.plan.PeerLate(int64(n)) })
 }
 
 // PeerPiece has a whole piece come, which is verified here, before anything else is done
@@ -69,7 +69,7 @@ func (d *Stream) PeerPiece(t TrackID, p Peer, piece int, data []byte) {
 		d.store(Key{t, piece}, data)
 		d.o.Credit(t, p, len(data))
 	}
-	d.post(func(time.Duration) {
+	d.in.Post(func(time.Duration) {
 		var id PeerID // of none, where it has gone
 		if l := d.peers[p.Key()]; l != nil {
 			id = l.id

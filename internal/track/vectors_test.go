@@ -73,11 +73,11 @@ func TestVectorsTracks(t *testing.T) {
 		})
 	}
 	first := track.Page{Track: h.ID(), Segments: []track.Segment{
-		{Name: "/live/init.mp4", Init: true, Manifest: made(t, 700)},
-		{Name: "/live/1.m4s", Duration: 4 * time.Second, Manifest: made(t, 65537)},
+		{Name: "/live/init.mp4", Init: true, Manifest: vectortest.Made(t, 700)},
+		{Name: "/live/1.m4s", Duration: 4 * time.Second, Manifest: vectortest.Made(t, 65537)},
 	}}
 	second := track.Page{Track: h.ID(), First: 2, Piece: 3, Offset: 66237, Ended: true, Segments: []track.Segment{
-		{Name: "/live/2.m4s?a", Start: 4 * time.Second, Duration: 1500 * time.Millisecond, Discontinuity: true, Manifest: made(t, 1)},
+		{Name: "/live/2.m4s?a", Start: 4 * time.Second, Duration: 1500 * time.Millisecond, Discontinuity: true, Manifest: vectortest.Made(t, 1)},
 	}}
 	for _, p := range []track.Page{first, second, {Track: dash.ID()}} {
 		want.Pages = append(want.Pages, vectorOf(&p, key))
@@ -162,9 +162,9 @@ func badPages(p *track.Page, key ed25519.PrivateKey) []reject {
 
 func check(t *testing.T, got file) {
 	t.Helper()
-	trusted := []ed25519.PublicKey{unhex(t, got.Key)}
+	trusted := []ed25519.PublicKey{vectortest.Bytes(t, got.Key)}
 	for _, v := range got.Headers {
-		h, err := track.ParseHeader(unhex(t, v.Signed), trusted)
+		h, err := track.ParseHeader(vectortest.Bytes(t, v.Signed), trusted)
 		if err != nil {
 			t.Errorf("%s: %v", v.Name, err)
 			continue
@@ -174,7 +174,7 @@ func check(t *testing.T, got file) {
 		}
 	}
 	for _, v := range got.Pages {
-		p, err := track.ParsePage(unhex(t, v.Signed), trusted)
+		p, err := track.ParsePage(vectortest.Bytes(t, v.Signed), trusted)
 		if err != nil {
 			t.Errorf("page from %d: %v", v.First, err)
 			continue
@@ -192,42 +192,13 @@ func check(t *testing.T, got file) {
 		}
 	}
 	for _, v := range got.RejectHeaders {
-		if _, err := track.ParseHeader(unhex(t, v.Hex), trusted); err == nil {
+		if _, err := track.ParseHeader(vectortest.Bytes(t, v.Hex), trusted); err == nil {
 			t.Errorf("header %s was accepted: %s", v.Name, v.Reason)
 		}
 	}
 	for _, v := range got.RejectPages {
-		if _, err := track.ParsePage(unhex(t, v.Hex), trusted); err == nil {
+		if _, err := track.ParsePage(vectortest.Bytes(t, v.Hex), trusted); err == nil {
 			t.Errorf("page %s was accepted: %s", v.Name, v.Reason)
 		}
 	}
-}
-
-func made(t *testing.T, size int) *manifest.Manifest {
-	t.Helper()
-	data := make([]byte, size)
-	for i := range data {
-		data[i] = byte(i % 251)
-	}
-	b, err := manifest.NewBuilder(int64(size))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.Write(data); err != nil {
-		t.Fatal(err)
-	}
-	m, err := b.Finish()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-func unhex(t *testing.T, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }

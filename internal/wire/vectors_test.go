@@ -133,7 +133,7 @@ func TestVectorsFrames(t *testing.T) {
 	)
 	got := vectortest.Check(t, "frames.json", want)
 	for _, v := range got.Valid {
-		f, err := read(unhex(t, v.Hex))
+		f, err := read(vectortest.Bytes(t, v.Hex))
 		if err != nil {
 			t.Errorf("%s: %v", v.Name, err)
 			continue
@@ -150,12 +150,12 @@ func TestVectorsFrames(t *testing.T) {
 		}
 	}
 	for _, v := range got.Skip {
-		if f, err := read(unhex(t, v.Hex)); f != nil || err != nil {
+		if f, err := read(vectortest.Bytes(t, v.Hex)); f != nil || err != nil {
 			t.Errorf("%s: %v, %v", v.Name, f, err)
 		}
 	}
 	for _, v := range got.Reject {
-		if f, err := read(unhex(t, v.Hex)); err == nil {
+		if f, err := read(vectortest.Bytes(t, v.Hex)); err == nil {
 			t.Errorf("%s was read as %+v: %s", v.Name, f, v.Reason)
 		}
 	}
@@ -208,15 +208,6 @@ func viaJSON(t *testing.T, v map[string]any) map[string]any {
 	return out
 }
 
-func unhex(t *testing.T, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 func testKey(seed byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))
 }
@@ -260,8 +251,8 @@ func TestVectorsReceipt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		msg := ReceiptBytes(id, unhex(t, v.Uploader), unhex(t, v.Downloader), n)
-		if hex.EncodeToString(msg) != v.Message || !ed25519.Verify(unhex(t, v.Downloader), msg, unhex(t, v.Signature)) {
+		msg := ReceiptBytes(id, vectortest.Bytes(t, v.Uploader), vectortest.Bytes(t, v.Downloader), n)
+		if hex.EncodeToString(msg) != v.Message || !ed25519.Verify(vectortest.Bytes(t, v.Downloader), msg, vectortest.Bytes(t, v.Signature)) {
 			t.Errorf("%s bytes: %x", v.Bytes, msg)
 		}
 	}

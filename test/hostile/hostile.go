@@ -37,8 +37,7 @@ type Peer struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	links    atomic.Int64
-	requests atomic.Int64
+	links atomic.Int64
 }
 
 // Start lets a peer join the swarm of the object at rawURL, whose server must
@@ -74,9 +73,6 @@ func (p *Peer) Key() wire.Key { return wire.KeyOf(p.key.Public().(ed25519.Public
 
 // Links is how many links it has had.
 func (p *Peer) Links() int { return int(p.links.Load()) }
-
-// Requests is how many pieces it has been asked for.
-func (p *Peer) Requests() int { return int(p.requests.Load()) }
 
 // Close ends the peer.
 func (p *Peer) Close() error {
@@ -221,7 +217,6 @@ func (p *Peer) requestsOf(conn *transport.Conn, f func(*wire.Request) error) err
 		if !ok {
 			continue
 		}
-		p.requests.Add(1)
 		if f == nil {
 			continue
 		}

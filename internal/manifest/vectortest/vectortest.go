@@ -6,12 +6,15 @@ package vectortest
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	"github.com/tandem-cdn/tandem/internal/manifest"
 )
 
 var update = flag.Bool("update", false, "write testdata/vectors anew")
@@ -43,6 +46,37 @@ func Check[T any](t *testing.T, name string, want T) T {
 		t.Fatalf("%s: %v", path, err)
 	}
 	return got
+}
+
+// Bytes reads the hexadecimal form that vectors have.
+func Bytes(t *testing.T, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Made returns the manifest of the object of size bytes that vectors are made of.
+func Made(t *testing.T, size int) *manifest.Manifest {
+	t.Helper()
+	data := make([]byte, size)
+	for i := range data {
+		data[i] = byte(i % 251)
+	}
+	b, err := manifest.NewBuilder(int64(size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	m, err := b.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 func encode(v any) ([]byte, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tandem-cdn/tandem/internal/media"
+	"github.com/tandem-cdn/tandem/internal/media/mediatest"
 )
 
 var (
@@ -366,7 +367,7 @@ func TestIndented(t *testing.T) {
 	if l, err := parse(t, in).List(0, epoch, ""); err != nil || len(l.Segments) != 20_000 {
 		t.Errorf("%d segments, %v", len(l.Segments), err)
 	}
-	if _, err := Rewrite([]byte(in), base, gateway); err != nil {
+	if _, err := Rewrite([]byte(in), base, mediatest.Gateway); err != nil {
 		t.Error(err)
 	}
 }

@@ -11,16 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tandem-cdn/tandem/internal/media"
+	"github.com/tandem-cdn/tandem/internal/media/mediatest"
 )
-
-// gateway is what a gateway makes of URLs: those of the CDN by way of itself,
-// relative to its root, others as they are.
-func gateway(u *url.URL) string {
-	if u.Host != "cdn.example" {
-		return ""
-	}
-	return "/gw/" + u.Host + u.RequestURI()
-}
 
 func TestRewrite(t *testing.T) {
 	cases := []struct{ name, in, want string }{
@@ -86,17 +78,7 @@ func TestRewrite(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := Rewrite([]byte(c.in), base, gateway)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(c.want, string(got)); d != "" {
-				t.Error(d)
-			}
-			same, err := Rewrite([]byte(c.in), base, func(*url.URL) string { return "" })
-			if err != nil || string(same) != c.in {
-				t.Errorf("rewritten to nothing else: %v, %q", err, same)
-			}
+			mediatest.Rewrites(t, Rewrite, base, c.in, c.want)
 		})
 	}
 }
@@ -127,7 +109,7 @@ func TestRewriteFollows(t *testing.T) {
 		for _, location := range []string{"", "b"} {
 			in := vod(inside)
 			want := urls(parse(t, in), location)
-			out, err := Rewrite([]byte(in), base, gateway)
+			out, err := Rewrite([]byte(in), base, mediatest.Gateway)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -11,16 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tandem-cdn/tandem/internal/media"
+	"github.com/tandem-cdn/tandem/internal/media/mediatest"
 )
-
-// gateway is what a gateway makes of URLs: those of the CDN by way of itself,
-// relative to its root, others as they are.
-func gateway(u *url.URL) string {
-	if u.Host != "cdn.example" {
-		return ""
-	}
-	return "/gw/" + u.Host + u.RequestURI()
-}
 
 func TestRewrite(t *testing.T) {
 	cases := []struct{ name, in, want string }{
@@ -97,17 +89,7 @@ a.mp4
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := Rewrite([]byte(c.in), base, gateway)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(c.want, string(got)); d != "" {
-				t.Error(d)
-			}
-			same, err := Rewrite([]byte(c.in), base, func(*url.URL) string { return "" })
-			if err != nil || string(same) != c.in {
-				t.Errorf("rewritten to nothing else: %v, %q", err, same)
-			}
+			mediatest.Rewrites(t, Rewrite, base, c.in, c.want)
 		})
 	}
 }
@@ -130,7 +112,7 @@ func TestRewriteErrors(t *testing.T) {
 			t.Errorf("%.100q: error %v, want %q", c.in, err, c.want)
 		}
 	}
-	got, err := RewriteWith([]byte(header+"#EXT-X-DEFINE:IMPORT=\"i\"\n{$i}/a\n"), Context{Base: base, Variables: map[string]string{"i": "/x"}}, gateway)
+	got, err := RewriteWith([]byte(header+"#EXT-X-DEFINE:IMPORT=\"i\"\n{$i}/a\n"), Context{Base: base, Variables: map[string]string{"i": "/x"}}, mediatest.Gateway)
 	if err != nil || !strings.HasSuffix(string(got), "\n/gw/cdn.example/x/a\n") {
 		t.Errorf("imported variable: %v, %q", err, got)
 	}
