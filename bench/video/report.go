@@ -83,7 +83,13 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 		}
 		return "–"
 	},
-	"later": func(r *result) string { _, v := r.offload(); return fmt.Sprintf("%.1f %%", 100*v) },
+	"later": func(r *result) string {
+		if r.What == "edge" {
+			return "–"
+		}
+		_, v := r.offload()
+		return fmt.Sprintf("%.1f %%", 100*v)
+	},
 	"mb":    func(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) },
 	"title": func(r *result) string { return titles[r.What] },
 }).Parse(`<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -92,7 +98,7 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 :root { color-scheme: light dark; --edge: #c2410c; --got: #64748b; --line: color-mix(in srgb, currentColor 18%, transparent) }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2.5rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem; font-weight: 600 } h2 { font-size: 1.05rem; font-weight: 600; margin: 2rem 0 .3rem }
-table { border-collapse: collapse; width: 100% } td, th { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; font-weight: 400 }
+table { border-collapse: collapse; width: 100% } td, th { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; font-weight: 400 } td { white-space: nowrap }
 th:first-child, td:first-child { text-align: left } thead th { font-size: .85rem; opacity: .75 }
 svg { width: 100%; height: auto; border-bottom: 1px solid var(--line); border-left: 1px solid var(--line); overflow: visible }
 polyline { fill: none; stroke-width: 1.6 } .sent { stroke: var(--edge) } .got { stroke: var(--got) }
@@ -103,8 +109,8 @@ p.key { font-size: .85rem; opacity: .8; margin: .3rem 0 } b.s { color: var(--edg
 {{range .All}}<tr><td>{{title .}}<td>{{len .Players}}<td>{{later .}}<td>{{startups .}}<td>{{stalls .}}<td>{{behind .}}<td>{{mb .Sent}}
 {{end}}</table>
 {{range .Charts}}<h2>{{.Title}}</h2>
-<svg viewBox="0 0 720 200" role="img" aria-label="{{.Said}}"><polyline class="got" points="{{.Got}}"/><polyline class="sent" points="{{.Sent}}"/>
-<text x="4" y="10">{{printf "%.0f" .Top}} Mbit/s</text><text x="690" y="196">{{.Seconds}} s</text></svg>
+<svg viewBox="0 0 720 180" role="img" aria-label="{{.Said}}"><polyline class="got" points="{{.Got}}"/><polyline class="sent" points="{{.Sent}}"/>
+<text x="4" y="10">{{printf "%.0f" .Top}} Mbit/s</text><text x="690" y="174">{{.Seconds}} s</text></svg>
 <p class="key"><b class="s">What the edge sent</b> and <b class="g">what players were given</b>, every second.</p>
 {{end}}
 <p class="key">Every segment that a player was given had the origin's bytes. Bytes of the edge are counted on its line, with all headers. {{.Machine}}</p>
