@@ -98,12 +98,13 @@ type stage struct {
 	dir, www     string
 	origin, edge *lab.Host
 	url          string // of the edge
-	homes        []*lab.Host
+	visits       []visit
+	homes        []*lab.Host // of each visit
 }
 
 // set sets the stage: origin and control on one host, the edge on another, players.
 func (o options) set(ctx context.Context, l *lab.Lab, dir string) (*stage, error) {
-	t := &stage{dir: dir, www: filepath.Join(dir, "www")}
+	t := &stage{dir: dir, www: filepath.Join(dir, "www"), visits: o.visits()}
 	if err := os.MkdirAll(t.www, 0o755); err != nil {
 		return nil, fmt.Errorf("stream: %w", err)
 	}
@@ -114,7 +115,7 @@ func (o options) set(ctx context.Context, l *lab.Lab, dir string) (*stage, error
 	if t.edge, err = l.Server(ctx, lab.Link{Up: o.link(o.edge)}); err != nil {
 		return nil, err
 	}
-	if t.homes, err = l.Clients(ctx, o.players, lab.Link{Up: o.link(o.up), Down: o.link(o.down)}, lab.Open); err != nil {
+	if t.homes, err = l.Clients(ctx, len(t.visits), lab.Link{Up: o.link(o.up), Down: o.link(o.down)}, lab.Open); err != nil {
 		return nil, err
 	}
 	if err := o.publish(ctx, t.origin, t.www, dir); err != nil {
@@ -138,45 +139,68 @@ func (o options) set(ctx context.Context, l *lab.Lab, dir string) (*stage, error
 	return t, rig.Sleep(ctx, time.Duration(8*o.segment)*time.Second) // until the playlist is full
 }
 
-// watch starts the players, one after the other, and waits for them.
+// watch has all visits happen.
 func (o options) watch(ctx context.Context, t *stage, peers bool) ([]played, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+	all := make([]played, len(t.visits))
+	agents := make([]*os.Process, len(t.visits))
+	for i := range agents {
+		if !peers {
+			break
+		}
+		var err error
+		if agents[i], err = o.agent(ctx, t, t.homes[i]); err != nil {
+			return nil, err
+		}
 	}
-	all := make([]played, len(t.homes))
 	g, ctx := errgroup.WithContext(ctx)
-	for i, h := range t.homes {
-		args := []string{playerArg, "-behind", o.behind.String()}
-		if o.live {
-			args = append(args, "-until", (time.Duration(o.seconds) * time.Second).String())
-		}
-		if peers {
-			state := filepath.Join(t.dir, h.Name)
-			if err := rig.Agent(ctx, h, o.Binary, state, "--gateway", gateway, "--gateway-publisher", t.edge.IP.String()+":80", "--gateway-publisher", t.origin.IP.String()+":8090"); err != nil {
-				return nil, err
-			}
-			root := "/http/" + t.edge.IP.String() + "/"
-			args = append(args, "-url", "http://"+gateway+root+"index.m3u8", "-root", root)
-		} else {
-			args = append(args, "-url", t.url+"/index.m3u8")
-		}
+	for i, v := range t.visits {
 		g.Go(func() error {
-			if err := rig.Sleep(ctx, time.Duration(i)*o.stagger); err != nil {
+			if err := rig.Sleep(ctx, v.begins); err != nil {
 				return err
 			}
-			out, err := h.Run(ctx, self, args...)
-			if err != nil {
+			var err error
+			if all[i], err = o.visit(ctx, t, i, peers); err != nil {
 				return fmt.Errorf("player %d: %w", i+1, err)
 			}
-			var t told
-			err = json.Unmarshal(out, &t)
-			all[i] = t.played
-			all[i].Arrived, all[i].Segments = t.Arrivals, t.Sums
-			return err
+			if v.killed && peers {
+				return agents[i].Kill()
+			}
+			return nil
 		})
 	}
 	return all, g.Wait()
+}
+
+// agent runs the agent of a player.
+func (o options) agent(ctx context.Context, t *stage, h *lab.Host) (*os.Process, error) {
+	return rig.Agent(ctx, h, o.Binary, filepath.Join(t.dir, h.Name), "--gateway", gateway,
+		"--gateway-publisher", t.edge.IP.String()+":80", "--gateway-publisher", t.origin.IP.String()+":8090")
+}
+
+// visit runs a player to its end.
+func (o options) visit(ctx context.Context, t *stage, i int, peers bool) (played, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return played{}, err
+	}
+	args := []string{playerArg, "-behind", o.behind.String()}
+	if v := t.visits[i]; v.ends > 0 {
+		args = append(args, "-until", (v.ends - v.begins).String())
+	}
+	if peers {
+		root := "/http/" + t.edge.IP.String() + "/"
+		args = append(args, "-url", "http://"+gateway+root+"index.m3u8", "-root", root)
+	} else {
+		args = append(args, "-url", t.url+"/index.m3u8")
+	}
+	out, err := t.homes[i].Run(ctx, self, args...)
+	if err != nil {
+		return played{}, err
+	}
+	var told told
+	err = json.Unmarshal(out, &told)
+	told.Arrived, told.Segments = told.Arrivals, told.Sums
+	return told.played, err
 }
 
 // compare compares what players were given with what the origin has; of a live stream,

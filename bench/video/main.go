@@ -6,7 +6,7 @@
 // is compared with the origin's.
 //
 //	go run ./bench/video                       # on demand, 12 players, 3 renditions
-//	go run ./bench/video -live -n 16 -seconds 600
+//	go run ./bench/video -live -n 16 -seconds 600 -join 20s -kill 30s
 //
 // Figures go to bench/results. It needs root, nginx and ffmpeg.
 package main
@@ -35,6 +35,8 @@ type options struct {
 	segment int // seconds
 	behind  time.Duration
 	live    bool
+	join    time.Duration
+	kill    time.Duration
 	what    string
 	page    string
 }
@@ -66,10 +68,12 @@ func parse() options {
 	flag.Float64Var(&o.up, "up", 20, "of each player, in Mbit/s")
 	flag.Float64Var(&o.down, "down", 20, "of each player, in Mbit/s")
 	flag.Float64Var(&o.edge, "edge", 0, "what the edge sends at most, in Mbit/s; 0: what it can")
-	flag.IntVar(&o.seconds, "seconds", 120, "how long the stream is, or is watched")
+	flag.IntVar(&o.seconds, "seconds", 120, "how long the stream is, or is watched when all have begun")
 	flag.IntVar(&o.segment, "segment", 4, "length of a segment in seconds")
-	flag.DurationVar(&o.behind, "behind", 8*time.Second, "where players begin in a live stream")
+	flag.DurationVar(&o.behind, "behind", 7500*time.Millisecond, "how far behind the source players of a live stream are")
 	flag.BoolVar(&o.live, "live", false, "a live stream")
+	flag.DurationVar(&o.join, "join", 0, "how often another player joins a live stream; 0: never")
+	flag.DurationVar(&o.kill, "kill", 0, "how often one leaves it, its agent killed; 0: never")
 	flag.StringVar(&o.what, "what", "edge,tandem", "what plays: edge alone, tandem")
 	flag.StringVar(&o.page, "report", "", "file for a page that shows the runs")
 	o.Parse(1, "runs of each")
@@ -120,7 +124,11 @@ func (o options) name() string {
 	if o.live {
 		kind = "live"
 	}
-	return fmt.Sprintf("%s-n%d-%ds-%g-%g-%g", kind, o.players, o.segment, o.up, o.down, o.edge)
+	name := fmt.Sprintf("%s-n%d-%ds-%g-%g-%g", kind, o.players, o.segment, o.up, o.down, o.edge)
+	if o.join > 0 || o.kill > 0 {
+		name += "-churn"
+	}
+	return name
 }
 
 func (o options) link(mbit float64) lab.Rate { return lab.Rate(mbit * float64(lab.Mbit)) }

@@ -66,7 +66,7 @@ type told struct {
 type player struct {
 	url    string        // of the multivariant playlist, or the only media playlist
 	root   string        // what precedes the paths of the server's files
-	behind time.Duration // the live edge, where it begins
+	behind time.Duration // the source of a live stream, where it begins
 	until  time.Duration // it stops, 0: at the end
 
 	client   *http.Client
@@ -74,7 +74,8 @@ type player struct {
 	buffer   buffer
 	rate     float64 // bit/s
 	variants []hls.Variant
-	now      int // variant
+	now      int           // variant
+	skip     time.Duration // of the next segment, which is not shown
 	lists    map[string]*list
 	inits    map[string]bool
 	out      played
@@ -97,7 +98,7 @@ func playerMain(ctx context.Context) error {
 	f := flag.NewFlagSet(playerArg, flag.ExitOnError)
 	f.StringVar(&p.url, "url", "", "of the playlist")
 	f.StringVar(&p.root, "root", "/", "what precedes the paths of files in URLs")
-	f.DurationVar(&p.behind, "behind", 8*time.Second, "where to begin in a live stream")
+	f.DurationVar(&p.behind, "behind", 8*time.Second, "how far behind its source to begin in a live stream")
 	f.DurationVar(&p.until, "until", 0, "when to stop")
 	if err := f.Parse(os.Args[2:]); err != nil {
 		return err
@@ -142,7 +143,8 @@ func (p *player) segments(ctx context.Context) error {
 			return err
 		}
 		if !chosen {
-			chosen, number = true, p.first(l.media)
+			chosen = true
+			number, p.skip = p.first(l.media, time.Now())
 		}
 		i := slices.IndexFunc(l.media.Segments, func(s media.Segment) bool { return s.Number >= number })
 		if i < 0 && l.media.EndList {
@@ -161,18 +163,20 @@ func (p *player) segments(ctx context.Context) error {
 	return nil
 }
 
-// first is the number of the segment to begin with.
-func (p *player) first(m *hls.Media) uint64 {
-	if m.EndList || m.Type == "EVENT" {
-		return m.MediaSequence
+// first is the number of the segment to begin with, and how much of it is not shown: a live
+// stream is played at a distance from its source, as dash.js does it. With little left of
+// a segment it begins with the next.
+func (p *player) first(m *hls.Media, now time.Time) (number uint64, skip time.Duration) {
+	if m.EndList || m.Type == "EVENT" || len(m.Segments) == 0 {
+		return m.MediaSequence, 0
 	}
-	left := p.behind
-	for _, s := range slices.Backward(m.Segments) {
-		if left -= s.Duration; left < s.Duration/2 {
-			return s.Number
+	at := now.Add(-p.behind)
+	for _, s := range m.Segments {
+		if left := s.ProgramTime.Add(s.Duration).Sub(at); left >= s.Duration/8 {
+			return s.Number, max(0, s.Duration-left)
 		}
 	}
-	return m.MediaSequence
+	return last(m).Number, 0
 }
 
 // load returns the media playlist of a variant, which has segment number, or has ended.
@@ -242,8 +246,10 @@ func (p *player) segment(ctx context.Context, s media.Segment, vod bool) error {
 		p.rate = rate
 	}
 	p.rate += newest * (rate - p.rate)
-	p.buffer.add(p.since(), s.Duration, s.Duration)
-	p.out.Media += s.Duration.Seconds()
+	shown := s.Duration - p.skip
+	p.skip = 0
+	p.buffer.add(p.since(), shown, shown)
+	p.out.Media += shown.Seconds()
 	p.out.Rate += float64(p.variants[p.now].Bandwidth) * s.Duration.Seconds()
 	p.out.Tops[p.variants[p.now].Resolution] += s.Duration.Seconds()
 	if !vod && !s.ProgramTime.IsZero() {

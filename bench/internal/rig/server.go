@@ -115,9 +115,8 @@ func Edge(ctx context.Context, h *lab.Host, bin, origin, control, state string, 
 }
 
 // Agent runs `tandem agent` on a host until ctx ends; it returns when it is ready.
-func Agent(ctx context.Context, h *lab.Host, bin, state string, flags ...string) error {
-	_, err := start(ctx, h, bin, state, append([]string{"agent"}, flags...))
-	return err
+func Agent(ctx context.Context, h *lab.Host, bin, state string, flags ...string) (*os.Process, error) {
+	return start(ctx, h, bin, state, append([]string{"agent"}, flags...))
 }
 
 // Control runs `tandem control` on a host until ctx ends, and returns its URL when it
