@@ -66,7 +66,8 @@ type flow struct {
 	left, rate float64
 	ready      time.Duration
 	dead       bool
-	rank       int // in the uploader's queue
+	begun      bool // a turn ends with its request
+	rank       int  // in the uploader's queue
 }
 
 // ranks is in which order requests are served, by urgency.
@@ -236,8 +237,11 @@ func (f *fluid) act(c *fluidClient) {
 		case AskPeer:
 			o := f.clients[a.Peer]
 			if n := float64(t.segOf(a.Piece).pieceLen(a.Piece)); !o.gone {
-				o.serve = append(o.serve, &flow{src: o, dst: c, piece: a.Piece, left: n, ready: f.now + 2*f.delay, rank: ranks[a.Urgency]})
-				slices.SortStableFunc(o.serve, func(a, b *flow) int { return a.rank - b.rank })
+				i := 0 // behind what has begun and what is as urgent
+				for i < len(o.serve) && (o.serve[i].begun || o.serve[i].rank <= ranks[a.Urgency]) {
+					i++
+				}
+				o.serve = slices.Insert(o.serve, i, &flow{src: o, dst: c, piece: a.Piece, left: n, ready: f.now + 2*f.delay, rank: ranks[a.Urgency]})
 			}
 		case CancelPeer:
 			for _, fl := range f.clients[a.Peer].serve {
@@ -274,6 +278,7 @@ func (f *fluid) move() {
 		for _, fl := range c.serve {
 			if len(seen) < f.slots && f.now >= fl.ready && !seen[fl.dst] {
 				seen[fl.dst] = true
+				fl.begun = true
 				flows = append(flows, fl)
 			}
 		}

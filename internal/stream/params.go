@@ -70,8 +70,6 @@ const (
 	// bytes to begin with.
 	wasteShare = 0.02
 	wasteFree  = 256 << 10
-	// wary is how many times as long as estimated a peer is taken to need beyond that.
-	wary = 3
 	// maxFails is how often in turn the edge may fail at a segment that no peer has before
 	// its readers are told.
 	maxFails = 4

@@ -77,6 +77,7 @@ type cell struct {
 	peer    *peer         // that it is asked of
 	since   time.Duration // when it was, or when something of it came last
 	begun   int64         // bytes that have come from peer
+	came    time.Duration // the first of them
 	req     *edgeReq      // of the edge that it is part of
 }
 

@@ -26,6 +26,7 @@ type peer struct {
 	heard time.Duration // when something came of it, or was asked after a pause
 	until time.Duration // it is not to be asked before
 	good  bool          // something of it has verified
+	byte  float64       // how long one takes of a piece that has begun to come, in seconds; 0: not known
 	// window is how much may be asked of it ahead, in bytes: more with every piece that
 	// comes, and no more than it takes when it is busy.
 	window int64
@@ -136,10 +137,15 @@ func (p *Plan) PeerBytes(now time.Duration, id PeerID, of TrackID, piece int, n 
 	q.pace.add(now, n)
 	p.all.add(now, n)
 	q.heard = now
-	if t.knows(piece) && t.cells[piece].peer == q {
-		t.cells[piece].begun += n
-		t.cells[piece].since = now
+	if !t.knows(piece) || t.cells[piece].peer != q {
+		return
 	}
+	c := &t.cells[piece]
+	if c.begun == 0 {
+		c.came = now
+	}
+	c.begun += n
+	c.since = now
 }
 
 // PeerLate records n bytes in answer to a request that was withdrawn.
@@ -152,6 +158,7 @@ func (p *Plan) PeerPiece(id PeerID, of TrackID, piece int, ok bool) bool {
 	if q != nil {
 		if c := &t.cells[piece]; c.peer == q {
 			c.begun = t.segOf(piece).pieceLen(piece)
+			q.timed(max((c.since-c.came).Seconds(), leastBusy) / float64(c.begun))
 		}
 		p.take(q, t, piece)
 	}
@@ -165,6 +172,14 @@ func (p *Plan) PeerPiece(id PeerID, of TrackID, piece int, ok bool) bool {
 		q.window = min(q.window+t.segOf(piece).pieceLen(piece), maxQueue)
 	}
 	return p.got(t, piece)
+}
+
+// timed records what a byte of a piece has taken.
+func (q *peer) timed(took float64) {
+	if q.byte == 0 {
+		q.byte = took
+	}
+	q.byte += (took - q.byte) / 4
 }
 
 // PeerReject records that a peer does not serve a piece.
@@ -236,6 +251,16 @@ func (q *peer) rate() float64 {
 	return max(guess, float64(q.info.Uplink)*kbit/part)
 }
 
+// soonest is how long a peer needs for n bytes if it turns to them at once. What waits
+// there, of others too, is not known, and to wait costs nothing: what has not begun can be
+// taken back.
+func (q *peer) soonest(n int64) time.Duration {
+	if q.byte == 0 {
+		return q.takes(n)
+	}
+	return q.info.RTT + seconds(float64(n)*q.byte)
+}
+
 // room reports whether a peer is to be asked for n bytes more.
 func (q *peer) room(now time.Duration, n int64) bool {
 	if now < q.until || !q.info.Uploads {
@@ -251,10 +276,10 @@ func (q *peer) room(now time.Duration, n int64) bool {
 	return float64(q.queued()+n) <= min(deep, float64(q.window))
 }
 
-// best is the peer that would have a piece here first of those that have room, and how
-// long it would take; nil where there is none.
-func (p *Plan) best(now time.Duration, z zoned, piece int) (best *peer, eta time.Duration) {
-	eta = 1<<63 - 1
+// best is the peer that would have a piece here first of those that have room; nil where
+// there is none.
+func (p *Plan) best(now time.Duration, z zoned, piece int) (best *peer) {
+	eta := time.Duration(1<<63 - 1)
 	n := z.s.pieceLen(piece)
 	for _, q := range p.order {
 		if h := q.has[z.t.id]; h == nil || !h.Has(piece) || !q.room(now, n) {
@@ -264,7 +289,7 @@ func (p *Plan) best(now time.Duration, z zoned, piece int) (best *peer, eta time
 			best, eta = q, t
 		}
 	}
-	return best, eta
+	return best
 }
 
 // wish is a piece that peers have and nobody is asked for.
@@ -291,8 +316,8 @@ func (p *Plan) askPeers(now time.Duration, zone []zoned) {
 		if p.asked+n > maxAsked {
 			return
 		}
-		q, eta := p.best(now, w.z, w.piece)
-		if q == nil || now+p.doubt(n)*eta > w.z.due-p.guard() && p.edgeReady(now, w.z.s) { // which will
+		q := p.best(now, w.z, w.piece)
+		if q == nil || now+q.soonest(n) > w.z.due-p.guard() && p.edgeReady(now, w.z.s) { // which will
 			continue
 		}
 		u := wire.UrgencyBackground
@@ -304,15 +329,6 @@ func (p *Plan) askPeers(now time.Duration, zone []zoned) {
 		}
 		p.ask(now, q, w.z.t, w.piece, u)
 	}
-}
-
-// doubt is by how much more than its estimate a peer is taken to need: much, where more
-// than the budget was wasted by what came too late.
-func (p *Plan) doubt(n int64) time.Duration {
-	if p.spare(n) {
-		return 1
-	}
-	return wary
 }
 
 // ask asks a peer for a piece.
@@ -371,11 +387,12 @@ func (p *Plan) hedge(now time.Duration, zone []zoned) {
 		}
 		all, one := p.latest(z), z.due-p.guard()-p.edgeTakes(z.s.pieceLen(z.s.first))
 		if now < min(all, one) {
+			p.takeBack(now, z)
 			continue
 		}
 		p.askRuns(now, z, false, func(i int) bool {
 			c := &z.t.cells[i]
-			if c.peer == nil || p.inTime(now, z, i) && (now < one || c.begun > 0 && c.peer.remaining(z.t, i) <= p.guard()) {
+			if c.peer == nil || p.inTime(now, z, i) && (now < one || c.begun > 0 && c.peer.remaining(now, z.t, i) <= p.guard()) {
 				return false
 			}
 			if c.begun == 0 || !p.spare(z.s.pieceLen(i)) {
@@ -383,6 +400,17 @@ func (p *Plan) hedge(now time.Duration, zone []zoned) {
 			}
 			return true
 		})
+	}
+}
+
+// takeBack takes back what has not begun and would not be in time if it did now: half a
+// piece that comes too late is lost to everybody.
+func (p *Plan) takeBack(now time.Duration, z zoned) {
+	for i := z.s.first; i < z.s.first+z.s.pieces; i++ {
+		c := &z.t.cells[i]
+		if c.peer != nil && c.begun == 0 && now+c.peer.soonest(z.s.pieceLen(i)) > z.due-p.guard() {
+			p.cancelPeer(z.t, i)
+		}
 	}
 }
 
@@ -394,7 +422,7 @@ func (p *Plan) inTime(now time.Duration, z zoned, piece int) bool {
 	if c.begun > 0 { // others of the peer may have their turn
 		heard = c.since
 	}
-	return now+q.remaining(z.t, piece) <= z.due-p.guard() && now-heard <= leastAnswer+4*q.info.RTT
+	return now+q.remaining(now, z.t, piece) <= z.due-p.guard() && now-heard <= leastAnswer+4*q.info.RTT
 }
 
 // steal has peers with nothing to do take over what would wait longest at others: what few
@@ -428,8 +456,14 @@ func (p *Plan) steal(now time.Duration) {
 	}
 }
 
-// remaining is how long a peer needs for a piece that it was asked for.
-func (q *peer) remaining(t *ptrack, piece int) time.Duration {
+// remaining is how long a peer needs for a piece that it was asked for. How fast one comes
+// that has begun shows by itself.
+func (q *peer) remaining(now time.Duration, t *ptrack, piece int) time.Duration {
+	c := &t.cells[piece]
+	if c.begun > 0 {
+		rate := max(q.rate(), float64(c.begun)/max((now-c.came).Seconds(), leastBusy))
+		return seconds(float64(t.segOf(piece).pieceLen(piece)-c.begun) / rate)
+	}
 	var n int64
 	for _, a := range q.queue {
 		n += a.n - a.t.cells[a.piece].begun
@@ -437,11 +471,7 @@ func (q *peer) remaining(t *ptrack, piece int) time.Duration {
 			break
 		}
 	}
-	took := q.takes(n)
-	if t.cells[piece].begun > 0 {
-		took -= q.info.RTT
-	}
-	return took
+	return q.takes(n)
 }
 
 // dropSilent takes back what was asked of sources that are silent.

@@ -25,10 +25,10 @@ func TestAudiences(t *testing.T) {
 	}{
 		{"VOD, one after the other", 12, false, 60, 2 * s, 3, 20, 20, 5 * s, 0.9, 1.3, 0, 700 * time.Millisecond},
 		{"VOD, all at once", 12, false, 60, 2 * s, 3, 20, 20, 0, 0.85, 1.3, 0, 700 * time.Millisecond},
-		{"VOD, upload half of the rate", 12, false, 60, 2 * s, 3, 1.5, 20, 5 * s, 0.3, 9, 0, 700 * time.Millisecond},
+		{"VOD, upload half of the rate", 12, false, 60, 2 * s, 3, 1.5, 20, 5 * s, 0.34, 8.5, 0, 700 * time.Millisecond},
 		{"live, much upload", 16, true, 60, 4 * s, 3, 20, 20, s / 4, 0.9, 1.3, 0, 1500 * time.Millisecond},
 		{"live, upload one and a half of the rate", 16, true, 60, 4 * s, 3, 4.5, 20, s / 4, 0.9, 1.3, 0, 1500 * time.Millisecond},
-		{"live, upload half of the rate", 16, true, 60, 4 * s, 3, 1.5, 20, s / 4, 0.3, 12, 0, 1500 * time.Millisecond},
+		{"live, upload half of the rate", 16, true, 60, 4 * s, 3, 1.5, 20, s / 4, 0.4, 9.6, 0, 1500 * time.Millisecond},
 		{"live, thirty", 30, true, 40, 4 * s, 3, 20, 20, 0, 0.9, 1.3, 0, 1500 * time.Millisecond},
 		{"live, short segments", 16, true, 60, 2 * s, 3, 20, 20, s / 4, 0.9, 1.3, 0, 1500 * time.Millisecond},
 	} {
