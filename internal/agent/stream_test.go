@@ -373,7 +373,7 @@ func TestStreamElsewhere(t *testing.T) {
 
 // TestStreamAdopts: what came before its track was known is shared all the same.
 func TestStreamAdopts(t *testing.T) {
-	th := newTheatre(t, 3)
+	th := newTheatre(t, 1) // with more the next would be fetched ahead, and counted
 	s := th.viewer("early")
 	seg := &Segment{s: s, ctx: t.Context(), size: -1}
 	var err error
