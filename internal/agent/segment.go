@@ -26,7 +26,8 @@ type Segment struct {
 
 	resp *http.Response
 	body io.ReadCloser
-	kept []byte // of an ordinary GET from its beginning on, to be shared
+	kept []byte    // of an ordinary GET from its beginning on, to be shared
+	from time.Time // when that began to come
 }
 
 // maxKept bounds what is kept of an ordinary GET, in bytes.
@@ -79,7 +80,7 @@ func (s *Segment) plain(off int64) error {
 	}
 	s.closeBody()
 	s.resp, s.body = resp, newBody(s.ctx, resp.Body, s.s.e.down.flow(Request{}, time.Now()))
-	s.kept = nil
+	s.kept, s.from = nil, time.Now()
 	if off == 0 && s.size > 0 && s.size <= maxKept {
 		s.kept = make([]byte, 0, s.size)
 	}
@@ -120,7 +121,7 @@ func (s *Segment) Read(p []byte) (int, error) {
 	if s.kept != nil {
 		s.kept = append(s.kept, p[:n]...)
 		if int64(len(s.kept)) == s.size {
-			s.s.came(s.url, s.kept)
+			s.s.came(s.url, s.kept, s.from)
 			s.kept = nil
 		}
 	}

@@ -322,8 +322,8 @@ func (s *Stream) reader(ctx context.Context, u *url.URL) *stream.Reader {
 const maxWaits = 32 << 20
 
 // came has a segment that came by an ordinary GET be shared, as soon as it is known to be
-// in a track.
-func (s *Stream) came(u *url.URL, b []byte) {
+// in a track. It has come since began.
+func (s *Stream) came(u *url.URL, b []byte, began time.Time) {
 	n := int64(len(b))
 	if u.Scheme != s.at.Scheme || u.Host != s.at.Host || s.waits.Add(n) > maxWaits {
 		return
@@ -335,7 +335,7 @@ func (s *Stream) came(u *url.URL, b []byte) {
 		shared := s.shared
 		s.mu.Unlock()
 		if shared != nil {
-			shared.came(nameOf(u), arrival{b, now})
+			shared.came(nameOf(u), arrival{b, now, now.Sub(began)})
 		}
 		s.waits.Add(-n)
 	})

@@ -328,14 +328,15 @@ func (s *streaming) growing() <-chan struct{} {
 
 // arrival is a segment that a player has had by an ordinary GET.
 type arrival struct {
-	b  []byte
-	at time.Time
+	b    []byte
+	at   time.Time
+	took time.Duration // to come
 }
 
 // came has a segment that came by another way be shared, once it is in a track.
 func (s *streaming) came(name string, a arrival) {
 	if id, seg, ok := s.d.Find(name); ok {
-		s.d.Adopt(id, seg, a.b, a.at)
+		s.d.Adopt(id, seg, a.b, a.at, a.took)
 		return
 	}
 	s.mu.Lock()
@@ -353,7 +354,7 @@ func (s *streaming) adopt() {
 	s.mu.Unlock()
 	for name, a := range waits {
 		if id, seg, ok := s.d.Find(name); ok {
-			s.d.Adopt(id, seg, a.b, a.at)
+			s.d.Adopt(id, seg, a.b, a.at, a.took)
 			s.mu.Lock()
 			delete(s.waits, name)
 			s.size -= len(a.b)

@@ -21,11 +21,15 @@ func (y *pace) begin(now time.Duration) { y.last = now }
 
 // add records n bytes.
 func (y *pace) add(now time.Duration, n int64) {
-	took := (now - y.last).Seconds()
-	keep := math.Exp(-took / memory)
-	y.bytes = y.bytes*keep + float64(n)
-	y.busy = y.busy*keep + took
+	y.count(now-y.last, n)
 	y.last = now
+}
+
+// count records n bytes that took so long.
+func (y *pace) count(took time.Duration, n int64) {
+	keep := math.Exp(-took.Seconds() / memory)
+	y.bytes = y.bytes*keep + float64(n)
+	y.busy = y.busy*keep + took.Seconds()
 }
 
 // rate is in bytes per second; 0: not known.

@@ -158,11 +158,15 @@ func TestPlayedBefore(t *testing.T) {
 		p.AddSegments(0, f.segs)
 		at := []time.Duration{-2 * s, -s, -s / 2}
 		for _, i := range order {
-			p.Played(at[i], 0, i)
+			p.Played(at[i], s/2, 0, i)
 		}
 		h := &p.tracks[0].head
 		if got := h.position(0); got != 2*s || !h.playing || h.until != 6*s || h.due(6*s) != 4*s {
 			t.Errorf("%v: at %v of %v, the next is due in %v", order, got, h.until, h.due(6*s))
+		}
+		n := f.segs[0].Manifest.Size // which took half a second each
+		if got, want := p.edgeTakes(n).Seconds(), 0.5/edgeShare; got < 0.99*want || got > 1.01*want {
+			t.Errorf("the edge is taken to need %.2f s for another, want %.2f s", got, want)
 		}
 	}
 }

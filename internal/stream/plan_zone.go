@@ -83,8 +83,15 @@ func (t *ptrack) had(at time.Duration, seg int) {
 	}
 }
 
-// Played records that a player has had a segment at a time, by another way than a reader.
-func (p *Plan) Played(at time.Duration, of TrackID, seg int) { p.tracks[of].had(at, seg) }
+// Played records that a player has had a segment at a time, of the server by another way
+// than a reader, and how long it took to come.
+func (p *Plan) Played(at, took time.Duration, of TrackID, seg int) {
+	t := p.tracks[of]
+	t.had(at, seg)
+	if s := t.segs[seg]; !s.Init { // which are too small to show anything
+		p.edge.pace.count(took, s.Manifest.Size)
+	}
+}
 
 // idle reports whether the player has asked for nothing for long.
 func (t *ptrack) idle(now time.Duration) bool {

@@ -256,10 +256,10 @@ func (d *Stream) dropped(keys []Key) {
 	})
 }
 
-// Adopt takes over the bytes of a segment that a player has had by another way, at a time,
-// as far as they verify.
-func (d *Stream) Adopt(id TrackID, seg int, b []byte, at time.Time) {
-	d.in.Post(func(time.Duration) { d.plan.Played(at.Sub(d.in.Start), id, seg) })
+// Adopt takes over the bytes of a segment that a player has had of the server by another
+// way, at a time, as far as they verify; took is how long they took to come.
+func (d *Stream) Adopt(id TrackID, seg int, b []byte, at time.Time, took time.Duration) {
+	d.in.Post(func(time.Duration) { d.plan.Played(at.Sub(d.in.Start), took, id, seg) })
 	s, place := d.track(id).Segment(seg)
 	if int64(len(b)) != s.Manifest.Size {
 		return
