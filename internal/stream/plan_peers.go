@@ -341,7 +341,7 @@ func (p *Plan) ask(now time.Duration, q *peer, t *ptrack, piece int, u wire.Urge
 	n := t.segOf(piece).pieceLen(piece)
 	q.queue = append(q.queue, asking{t: t, piece: piece, n: n, urgency: u})
 	c := &t.cells[piece]
-	c.peer, c.since, c.begun = q, now, 0
+	c.peer, c.since, c.came, c.begun = q, now, now, 0
 	p.asked += n
 	p.do(AskPeer{Peer: q.id, Track: t.id, Piece: piece, Urgency: u})
 }
