@@ -23,7 +23,7 @@ const gateway = "127.0.0.1:7777"
 
 // crowd has everybody watch the stream.
 func (o options) crowd(ctx context.Context, peers bool) (*result, error) {
-	r := &result{Case: o.name(), What: "edge", Date: time.Now().UTC().Format(time.DateOnly)}
+	r := &result{Case: o.name(), What: "edge", Live: o.live, Date: time.Now().UTC().Format(time.DateOnly)}
 	if peers {
 		r.What = "tandem"
 	}
@@ -142,15 +142,16 @@ func (o options) set(ctx context.Context, l *lab.Lab, dir string) (*stage, error
 // watch has all visits happen.
 func (o options) watch(ctx context.Context, t *stage, peers bool) ([]played, error) {
 	all := make([]played, len(t.visits))
-	agents := make([]*os.Process, len(t.visits))
-	for i := range agents {
+	var agents []*os.Process
+	for _, h := range t.homes {
 		if !peers {
 			break
 		}
-		var err error
-		if agents[i], err = o.agent(ctx, t, t.homes[i]); err != nil {
+		a, err := o.agent(ctx, t, h)
+		if err != nil {
 			return nil, err
 		}
+		agents = append(agents, a)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for i, v := range t.visits {

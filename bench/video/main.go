@@ -45,6 +45,7 @@ type options struct {
 type result struct {
 	Case    string      `json:"case"`
 	What    string      `json:"what"`
+	Live    bool        `json:"live"`
 	Date    string      `json:"date"`
 	Players []played    `json:"players"`
 	Sent    int64       `json:"edge_sent"`   // bytes, all headers and control's counted

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tandem-cdn/tandem/bench/internal/rig"
 	"github.com/tandem-cdn/tandem/internal/media"
 	"github.com/tandem-cdn/tandem/internal/media/hls"
 )
@@ -43,7 +44,7 @@ type played struct {
 	Media    float64            `json:"media"` // what was shown or is to be
 	Bytes    int64              `json:"bytes"`
 	Rate     float64            `json:"bits_per_second"` // of the renditions, mean
-	Latency  []float64          `json:"latency"`         // behind the source, at each segment
+	Latency  float64            `json:"latency"`         // behind the source, the median of its segments
 	Arrived  []arrival          `json:"-"`
 	Segments map[string]string  `json:"segments"`   // path → SHA-256
 	Tops     map[string]float64 `json:"renditions"` // media of each
@@ -76,6 +77,7 @@ type player struct {
 	variants []hls.Variant
 	now      int           // variant
 	skip     time.Duration // of the next segment, which is not shown
+	behinds  []float64     // the source, at each segment, in seconds
 	lists    map[string]*list
 	inits    map[string]bool
 	out      played
@@ -98,7 +100,7 @@ func playerMain(ctx context.Context) error {
 	f := flag.NewFlagSet(playerArg, flag.ExitOnError)
 	f.StringVar(&p.url, "url", "", "of the playlist")
 	f.StringVar(&p.root, "root", "/", "what precedes the paths of files in URLs")
-	f.DurationVar(&p.behind, "behind", 8*time.Second, "how far behind its source to begin in a live stream")
+	f.DurationVar(&p.behind, "behind", 0, "how far behind its source to begin in a live stream")
 	f.DurationVar(&p.until, "until", 0, "when to stop")
 	if err := f.Parse(os.Args[2:]); err != nil {
 		return err
@@ -129,6 +131,9 @@ func (p *player) play(ctx context.Context) error {
 	p.out.Startup, p.out.Stalls, p.out.Stalled = p.buffer.startup.Seconds(), p.buffer.stalls, p.buffer.stalled.Seconds()
 	if p.out.Media > 0 {
 		p.out.Rate /= p.out.Media
+	}
+	if len(p.behinds) > 0 {
+		p.out.Latency = rig.Median(p.behinds)
 	}
 	return nil
 }
@@ -250,10 +255,10 @@ func (p *player) segment(ctx context.Context, s media.Segment, vod bool) error {
 	p.skip = 0
 	p.buffer.add(p.since(), shown, shown)
 	p.out.Media += shown.Seconds()
-	p.out.Rate += float64(p.variants[p.now].Bandwidth) * s.Duration.Seconds()
-	p.out.Tops[p.variants[p.now].Resolution] += s.Duration.Seconds()
+	p.out.Rate += float64(p.variants[p.now].Bandwidth) * shown.Seconds()
+	p.out.Tops[p.variants[p.now].Resolution] += shown.Seconds()
 	if !vod && !s.ProgramTime.IsZero() {
-		p.out.Latency = append(p.out.Latency, (time.Since(s.ProgramTime.Add(s.Duration)) + p.buffer.ahead).Seconds())
+		p.behinds = append(p.behinds, (time.Since(s.ProgramTime.Add(s.Duration)) + p.buffer.ahead).Seconds())
 	}
 	return nil
 }

@@ -83,12 +83,11 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 		}
 		return "–"
 	},
-	"later": func(r *result) string {
+	"peers": func(r *result) string {
 		if r.What == "edge" {
 			return "–"
 		}
-		_, v := r.offload()
-		return fmt.Sprintf("%.1f %%", 100*v)
+		return fmt.Sprintf("%.1f %%", 100*r.offload())
 	},
 	"mb":    func(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) },
 	"title": func(r *result) string { return titles[r.What] },
@@ -105,14 +104,14 @@ polyline { fill: none; stroke-width: 1.6 } .sent { stroke: var(--edge) } .got { 
 p.key { font-size: .85rem; opacity: .8; margin: .3rem 0 } b.s { color: var(--edge) } b.g { color: var(--got) } text { font-size: 11px; fill: currentColor; opacity: .7 }
 </style>
 <h1>Video with and without peers</h1>
-<table><thead><tr><th><th>players<th>from peers, after the first viewer<th>start-up, median (slowest)<th>stalls<th>behind live<th>edge sent</thead>
-{{range .All}}<tr><td>{{title .}}<td>{{len .Players}}<td>{{later .}}<td>{{startups .}}<td>{{stalls .}}<td>{{behind .}}<td>{{mb .Sent}}
+<table><thead><tr><th><th>players<th>from peers<th>start-up, median (slowest)<th>stalls<th>behind live<th>edge sent</thead>
+{{range .All}}<tr><td>{{title .}}<td>{{len .Players}}<td>{{peers .}}<td>{{startups .}}<td>{{stalls .}}<td>{{behind .}}<td>{{mb .Sent}}
 {{end}}</table>
 {{range .Charts}}<h2>{{.Title}}</h2>
 <svg viewBox="0 0 720 180" role="img" aria-label="{{.Said}}"><polyline class="got" points="{{.Got}}"/><polyline class="sent" points="{{.Sent}}"/>
 <text x="4" y="10">{{printf "%.0f" .Top}} Mbit/s</text><text x="690" y="174">{{.Seconds}} s</text></svg>
 <p class="key"><b class="s">What the edge sent</b> and <b class="g">what players were given</b>, every second.</p>
 {{end}}
-<p class="key">Every segment that a player was given had the origin's bytes. Bytes of the edge are counted on its line, with all headers. {{.Machine}}</p>
+<p class="key">Every segment that a player was given had the origin's bytes. Bytes of the edge are counted on its line, with all headers; of a stream on demand those of the first viewer, who has nobody to get it from, are left out of what peers brought. {{.Machine}}</p>
 </html>
 `))

@@ -10,20 +10,20 @@ import (
 	"github.com/tandem-cdn/tandem/bench/internal/rig"
 )
 
-// offload is the part of what was played that the edge did not send. later leaves the
-// first viewer out, who has nobody to get it from.
-func (r *result) offload() (all, later float64) {
-	var sum, first int64
-	for i, p := range r.Players {
+// offload is the part of what was played that the edge did not send; of a stream on demand
+// without the first viewer, who has nobody to get it from.
+func (r *result) offload() float64 {
+	sent, sum := r.Sent, int64(0)
+	for _, p := range r.Players {
 		sum += p.Bytes
-		if i == 0 {
-			first = p.Bytes
-		}
 	}
-	if sum == first {
-		return 0, 0
+	if first := r.Players[0].Bytes; !r.Live {
+		sent, sum = max(0, sent-first), sum-first
 	}
-	return 1 - float64(r.Sent)/float64(sum), 1 - float64(max(0, r.Sent-first))/float64(sum-first)
+	if sum == 0 {
+		return 0
+	}
+	return 1 - float64(sent)/float64(sum)
 }
 
 // of are the values of all players, sorted.
@@ -45,22 +45,14 @@ func (r *result) stalls() (n int, seconds float64) {
 }
 
 func (r *result) latency() float64 {
-	var v []float64
-	for _, p := range r.Players {
-		v = append(v, p.Latency...)
-	}
-	if len(v) == 0 {
-		return 0
-	}
-	return rig.Median(v)
+	return rig.Median(r.of(func(p played) float64 { return p.Latency }))
 }
 
 func (r *result) String() string {
-	_, later := r.offload()
 	n, stalled := r.stalls()
 	start := r.of(func(p played) float64 { return p.Startup })
-	return fmt.Sprintf("%s, %-6s %5.1f %% from peers after the first viewer, start-up median %.2f s, slowest %.2f s, %d stalls (%.1f s), %.1f s behind, %.2f Mbit/s",
-		r.Case, r.What, 100*later, rig.Median(start), start[len(start)-1], n, stalled, r.latency(), rig.Median(r.of(func(p played) float64 { return p.Rate }))/1e6)
+	return fmt.Sprintf("%s, %-6s %5.1f %% from peers, start-up median %.2f s, slowest %.2f s, %d stalls (%.1f s), %.1f s behind, %.2f Mbit/s",
+		r.Case, r.What, 100*r.offload(), rig.Median(start), start[len(start)-1], n, stalled, r.latency(), rig.Median(r.of(func(p played) float64 { return p.Rate }))/1e6)
 }
 
 // write writes the table of everything that was saved.
@@ -70,15 +62,14 @@ func write() error {
 		return err
 	}
 	var b strings.Builder
-	b.WriteString("# Video\n\nMade by `go run ./bench/video`. Bytes of the edge are counted on its line, with all headers; what \"peers\" brought is the rest.\n\n" +
-		"| case | what | players | from peers | after the first viewer | start-up, median (slowest) | stalls | behind live | rate shown | edge sent |\n|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("# Video\n\nMade by `go run ./bench/video`. Bytes of the edge are counted on its line, with all headers; what \"peers\" brought is the rest, of a stream on demand without what the first viewer got, who has nobody to get it from.\n\n" +
+		"| case | what | players | from peers | start-up, median (slowest) | stalls | behind live | rate shown | edge sent |\n|---|---|---|---|---|---|---|---|---|\n")
 	var machines []string
 	for _, r := range all {
-		total, later := r.offload()
 		n, stalled := r.stalls()
 		start := r.of(func(p played) float64 { return p.Startup })
-		fmt.Fprintf(&b, "| %s | %s | %d | %.1f %% | **%.1f %%** | %.2f s (%.2f s) | %d (%.1f s) | %.1f s | %.2f Mbit/s | %.1f MB |\n",
-			r.Case, r.What, len(r.Players), 100*total, 100*later, rig.Median(start), start[len(start)-1], n, stalled, r.latency(),
+		fmt.Fprintf(&b, "| %s | %s | %d | **%.1f %%** | %.2f s (%.2f s) | %d (%.1f s) | %.1f s | %.2f Mbit/s | %.1f MB |\n",
+			r.Case, r.What, len(r.Players), 100*r.offload(), rig.Median(start), start[len(start)-1], n, stalled, r.latency(),
 			rig.Median(r.of(func(p played) float64 { return p.Rate }))/1e6, float64(r.Sent)/1e6)
 		machines = append(machines, r.Date+": "+r.Machine.String())
 	}
