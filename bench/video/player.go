@@ -46,7 +46,7 @@ type played struct {
 	Rate     float64            `json:"bits_per_second"` // of the renditions, mean
 	Latency  float64            `json:"latency"`         // behind the source, the median of its segments
 	Arrived  []arrival          `json:"-"`
-	Segments map[string]string  `json:"segments"`   // path → SHA-256
+	Segments map[string]string  `json:"-"`          // path → SHA-256
 	Tops     map[string]float64 `json:"renditions"` // media of each
 }
 
