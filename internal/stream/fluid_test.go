@@ -20,6 +20,7 @@ type fluid struct {
 	t       testing.TB
 	segs    []track.Segment
 	live    bool
+	behind  time.Duration // the source of a live stream, where players begin; 0: three segments
 	delay   time.Duration
 	edgeUp  float64
 	slots   int
@@ -53,6 +54,7 @@ type fluidClient struct {
 	reading bool
 	begin   time.Duration // the first segment was here
 	had     time.Duration // of the media
+	skip    time.Duration // of the first segment, which is not played
 	played  time.Duration
 	stalled time.Duration
 
@@ -128,7 +130,7 @@ func (f *fluid) run(limit time.Duration) {
 			if c.begun && !c.gone {
 				f.play(c)
 			}
-			busy = busy || !c.gone && (!c.begun || int(c.played/f.segs[0].Duration) < len(f.segs)-c.first)
+			busy = busy || !c.gone && (!c.begun || int((c.played+c.skip)/f.segs[0].Duration) < len(f.segs)-c.first)
 		}
 		if !busy {
 			return
@@ -150,6 +152,13 @@ func (f *fluid) comeOrGo(c *fluidClient) {
 		c.plan.AddTrack(77)
 		if f.live {
 			c.next = max(0, f.published()-3)
+		}
+		if f.behind > 0 {
+			at := f.now - f.behind
+			c.next, c.skip = int(at/f.segs[0].Duration), at%f.segs[0].Duration
+			if f.segs[0].Duration-c.skip < f.segs[0].Duration/8 { // it begins with the next
+				c.next, c.skip = c.next+1, 0
+			}
 		}
 		c.first = c.next
 		f.learn(c)
@@ -175,7 +184,7 @@ func (f *fluid) comeOrGo(c *fluidClient) {
 // learn has a client know of the segments that there are.
 func (f *fluid) learn(c *fluidClient) {
 	if n := f.published(); n > c.known {
-		c.plan.AddSegments(0, f.segs[c.known:n])
+		c.plan.AddSegments(f.now, 0, f.segs[c.known:n])
 		c.known, c.due = n, true
 	}
 }
@@ -205,7 +214,7 @@ func (f *fluid) tell(c, o *fluidClient, pieces []int) {
 // play has the player of c go on.
 func (f *fluid) play(c *fluidClient) {
 	f.learn(c)
-	if c.begin > 0 && c.first+int(c.played/f.segs[0].Duration) < len(f.segs) {
+	if c.begin > 0 && c.first+int((c.played+c.skip)/f.segs[0].Duration) < len(f.segs) {
 		if c.played+fluidStep <= c.had {
 			c.played += fluidStep
 		} else {
@@ -224,6 +233,7 @@ func (f *fluid) play(c *fluidClient) {
 		c.had += f.segs[c.next].Duration
 		if c.begin == 0 {
 			c.begin = f.now
+			c.had -= c.skip
 		}
 		c.next++
 		c.due = true

@@ -25,9 +25,12 @@ const (
 	// leastGuard is kept between the estimate of an arrival and a deadline, or two round
 	// trips to the edge where that is more.
 	leastGuard = 300 * time.Millisecond
-	// liveGuard is leastGuard of a live stream, where a player has but a few seconds ahead
-	// and where it is in its media is known only as far as its requests tell.
-	liveGuard = time.Second
+	// A player of a live stream may begin anywhere in its first segment, at a distance from
+	// the live edge, and nothing tells where. So what is published later is due so many
+	// eighths of its duration earlier than from the first one's beginning, but not before
+	// three quarters of it have passed: hardly one plays nearer to the live edge. What was there when the player came is due less early: to ask the edge for all
+	// of that costs a segment for everyone who comes.
+	liveEarly, liveEarlyFirst = 7, 3
 	// edgeShare is the part of the edge's measured rate that is counted on.
 	edgeShare = 0.7
 	// peerShare is the same for peers.

@@ -62,6 +62,7 @@ type segment struct {
 	pieces  int
 	readers int
 	left    int64         // bytes missing
+	since   time.Duration // when it was published; −1: it was there when the track was
 	entered time.Duration // the zone; −1: it is not in it
 	edge    time.Duration
 	fails   int
@@ -146,11 +147,15 @@ func (p *Plan) AddTrack(seed uint64) TrackID {
 }
 
 // AddSegments appends to the segments that are known of a track.
-func (p *Plan) AddSegments(id TrackID, segs []track.Segment) {
+func (p *Plan) AddSegments(now time.Duration, id TrackID, segs []track.Segment) {
 	t := p.tracks[id]
+	since := now
+	if len(t.segs) == 0 {
+		since = -1
+	}
 	for _, s := range segs {
 		n := s.Manifest.NumPieces()
-		t.segs = append(t.segs, &segment{Segment: s, no: len(t.segs), first: len(t.cells), pieces: n, left: s.Manifest.Size, entered: -1})
+		t.segs = append(t.segs, &segment{Segment: s, no: len(t.segs), first: len(t.cells), pieces: n, left: s.Manifest.Size, since: since, entered: -1})
 		t.cells = append(t.cells, make([]cell, n)...)
 	}
 }

@@ -62,13 +62,7 @@ func (p *Plan) edgeTakes(n int64) time.Duration {
 }
 
 // guard is what is kept between the estimate of an arrival and a deadline.
-func (p *Plan) guard() time.Duration {
-	least := leastGuard
-	if p.cfg.Live {
-		least = liveGuard
-	}
-	return max(least, 2*p.edge.rtt)
-}
+func (p *Plan) guard() time.Duration { return max(leastGuard, 2*p.edge.rtt) }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 

@@ -22,19 +22,22 @@ func TestAudiences(t *testing.T) {
 		apart            time.Duration
 		offload, copies  float64
 		stalled, startup time.Duration
+		behind           time.Duration
 	}{
-		{"VOD, one after the other", 12, false, 60, 2 * s, 3, 20, 20, 5 * s, 0.9, 1.3, 0, 700 * time.Millisecond},
-		{"VOD, all at once", 12, false, 60, 2 * s, 3, 20, 20, 0, 0.85, 1.3, 0, 700 * time.Millisecond},
-		{"VOD, upload half of the rate", 12, false, 60, 2 * s, 3, 1.5, 20, 5 * s, 0.34, 8.5, 0, 700 * time.Millisecond},
-		{"live, much upload", 16, true, 60, 4 * s, 3, 20, 20, s / 4, 0.9, 1.3, 0, 1500 * time.Millisecond},
-		{"live, upload one and a half of the rate", 16, true, 60, 4 * s, 3, 4.5, 20, s / 4, 0.9, 1.3, 0, 1500 * time.Millisecond},
-		{"live, upload half of the rate", 16, true, 60, 4 * s, 3, 1.5, 20, s / 4, 0.4, 9.6, 0, 1500 * time.Millisecond},
-		{"live, thirty", 30, true, 40, 4 * s, 3, 20, 20, 0, 0.9, 1.3, 0, 1500 * time.Millisecond},
-		{"live, short segments", 16, true, 60, 2 * s, 3, 20, 20, s / 4, 0.9, 1.3, 0, 1500 * time.Millisecond},
+		{"VOD, one after the other", 12, false, 60, 2 * s, 3, 20, 20, 5 * s, 0.9, 1.3, 0, 700 * time.Millisecond, 0},
+		{"VOD, all at once", 12, false, 60, 2 * s, 3, 20, 20, 0, 0.85, 1.3, 0, 700 * time.Millisecond, 0},
+		{"VOD, upload half of the rate", 12, false, 60, 2 * s, 3, 1.5, 20, 5 * s, 0.34, 8.5, 0, 700 * time.Millisecond, 0},
+		{"live, much upload", 16, true, 60, 4 * s, 3, 20, 20, s / 4, 0.9, 1.3, 0, 1500 * time.Millisecond, 0},
+		{"live, upload one and a half of the rate", 16, true, 60, 4 * s, 3, 4.5, 20, s / 4, 0.9, 1.3, 0, 1500 * time.Millisecond, 0},
+		{"live, upload half of the rate", 16, true, 60, 4 * s, 3, 1.5, 20, s / 4, 0.4, 9.6, 0, 1500 * time.Millisecond, 0},
+		{"live, thirty", 30, true, 40, 4 * s, 3, 20, 20, 0, 0.9, 1.3, 0, 1500 * time.Millisecond, 0},
+		{"live, short segments", 16, true, 60, 2 * s, 3, 20, 20, s / 4, 0.9, 1.3, 0, 1500 * time.Millisecond, 0},
+		{"live, near its source", 16, true, 60, 4 * s, 1.7, 20, 20, s, 0.9, 1.3, 0, 1500 * time.Millisecond, 7500 * time.Millisecond},
+		{"live, nearer, short segments", 16, true, 60, 2 * s, 1.7, 20, 20, s, 0.85, 1.4, 0, 1500 * time.Millisecond, 4500 * time.Millisecond},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f := newFluid(t, tc.segments, tc.duration, tc.rate*mbit, 10000*mbit)
-			f.live = tc.live
+			f.live, f.behind = tc.live, tc.behind
 			start := time.Duration(0)
 			if tc.live {
 				start = 3 * tc.duration
@@ -155,7 +158,7 @@ func TestPlayedBefore(t *testing.T) {
 		f := newFluid(t, 6, 2*s, mbit, mbit)
 		p := NewPlan(Config{})
 		p.AddTrack(1)
-		p.AddSegments(0, f.segs)
+		p.AddSegments(0, 0, f.segs)
 		at := []time.Duration{-2 * s, -s, -s / 2}
 		for _, i := range order {
 			p.Played(at[i], s/2, 0, i)

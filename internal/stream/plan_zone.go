@@ -185,7 +185,7 @@ func (p *Plan) ahead(now time.Duration, t *ptrack) (from, to time.Duration) {
 }
 
 func (p *Plan) zoned(now time.Duration, t *ptrack, s *segment) zoned {
-	z := zoned{t: t, s: s, due: t.head.due(s.Start)}
+	z := zoned{t: t, s: s, due: p.due(t, s)}
 	if s.readers > 0 {
 		z.atOnce = s.Init || !t.head.playing
 		z.due = min(z.due, s.wanted+p.patience(s))
@@ -201,6 +201,18 @@ func (p *Plan) zoned(now time.Duration, t *ptrack, s *segment) zoned {
 		}
 	}
 	return z
+}
+
+// due is when a player comes to a segment, at the earliest.
+func (p *Plan) due(t *ptrack, s *segment) time.Duration {
+	due := t.head.due(s.Start)
+	switch {
+	case !p.cfg.Live:
+		return due
+	case s.since < 0:
+		return due - liveEarlyFirst*s.Duration/8
+	}
+	return max(due-liveEarly*s.Duration/8, s.since+3*s.Duration/4)
 }
 
 // patience is how long a reader of a segment is kept waiting at the most.

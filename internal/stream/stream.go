@@ -215,9 +215,9 @@ func (d *Stream) Add(t *Track, seed uint64) (id TrackID) {
 
 // Grow adds a page to a track.
 func (d *Stream) Grow(id TrackID, page *track.Page) (err error) {
-	ok := d.in.Call(func(time.Duration) {
+	ok := d.in.Call(func(now time.Duration) {
 		if err = d.track(id).Add(page); err == nil { // peers may name its pieces from now on
-			d.plan.AddSegments(id, page.Segments)
+			d.plan.AddSegments(now, id, page.Segments)
 			d.due = true
 		}
 	})
