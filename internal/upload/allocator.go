@@ -307,8 +307,10 @@ func (a *Allocator) slots() int {
 	if !sure {
 		return unknownSlots
 	}
-	n := max(rate/slotRate, min(rate*turnsTime.Seconds()/float64(max(a.length, 1)), maxSlots))
-	return min(min(max(int(n), minSlots), maxSlots)+a.more, mostSlots)
+	turns := rate / float64(max(a.length, 1)) // a second
+	n := max(rate/slotRate, min(turns*turnsTime.Seconds(), maxSlots))
+	least := min(max(int(turns*slowTime.Seconds()), 1), minSlots)
+	return min(min(max(int(n), least), maxSlots)+a.more, mostSlots)
 }
 
 // slotTime is how long a turn of n bytes counts.

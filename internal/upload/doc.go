@@ -27,9 +27,12 @@ const (
 
 	// slotRate is the uplink that one requester served at a time is reckoned at,
 	// bytes per second; minSlots and maxSlots bound their number, unknownSlots is
-	// the number while the uplink is not known.
+	// the number while the uplink is not known. What is asked for should take no
+	// longer than slowTime to be sent once it has begun: on a slow uplink there are
+	// fewer than minSlots turns for that, down to one.
 	slotRate     = 3e6 / 8
 	turnsTime    = 200 * time.Millisecond
+	slowTime     = time.Second
 	minSlots     = 4
 	maxSlots     = 16
 	mostSlots    = 48
