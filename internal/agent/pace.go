@@ -129,15 +129,14 @@ func (p *pacer) stir() {
 	}
 }
 
-// Rate implements [swarm.Pacer]: what others have left of the uplink where uploads
-// have given way.
+// Rate implements [swarm.Pacer].
 func (p *pacer) Rate() float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.governor != nil && p.governor.Yielding() {
-		return p.governor.Rate()
+	if p.governor == nil {
+		return 0
 	}
-	return 0
+	return p.governor.Uplink()
 }
 
 // run has the governor look at the links of node until ctx ends. The first STUN

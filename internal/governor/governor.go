@@ -71,6 +71,17 @@ func (g *Governor) Queue() time.Duration { return g.last.queue }
 // the uplink can carry.
 func (g *Governor) Yielding() bool { return g.phase != slowing && g.rate < restartBelow*g.capacity() }
 
+// Uplink is the most that goes out at the moment, bytes per second: what the uplink has
+// carried, or the rate where uploads have given way or found that there is more. 0 is not
+// known yet.
+func (g *Governor) Uplink() float64 {
+	c := g.capacity()
+	if c == 0 || g.Yielding() {
+		return min(c, g.rate)
+	}
+	return max(c, g.rate)
+}
+
 // Restless reports whether the delay should be watched closely, by more echoes.
 func (g *Governor) Restless() bool {
 	return g.phase != steady || max(g.last.queue, g.crowded).Seconds() > emptyBelow*g.target.Seconds()
