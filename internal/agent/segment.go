@@ -176,7 +176,8 @@ const (
 
 // Paced is what remains of the segment, no faster than [paceTimes] the rate that the
 // network has shown: players choose renditions by how fast segments come, and one that
-// was fetched ahead would have them believe in any rate.
+// was fetched ahead would have them believe in any rate. What had to be waited for has shown
+// them how slow the network is, and is made good: it must not come later still.
 func (s *Segment) Paced() io.Reader { return &paced{s: s, next: time.Now()} }
 
 // paced is a Segment that is not read faster than a player should see.
@@ -198,9 +199,6 @@ func (p *paced) Read(b []byte) (int, error) {
 		}
 	}
 	n, err := p.s.Read(b[:min(len(b), max(4<<10, int(rate*paceStep.Seconds())))])
-	if now := time.Now(); p.next.Before(now.Add(-paceStep)) {
-		p.next = now // what was waited for is not made good
-	}
 	p.next = p.next.Add(time.Duration(float64(n) / rate * float64(time.Second)))
 	return n, err
 }
