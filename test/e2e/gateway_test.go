@@ -67,7 +67,7 @@ func TestGatewayServesCurl(t *testing.T) {
 	base, _ := serve(t, filepath.Dir(path))
 	shared(t, base+"/a.bin")
 	seed(t, base+"/a.bin", want)
-	d := gateway(t, base, "--limit-rate", "6M")
+	d := gateway(t, base, "--limit-rate", "4M")
 	ordinary(t, d.base+"/a.bin", want)
 	tr := d.traffic(t)
 	if tr.FromPeers < size/10 || tr.FromCache < size || tr.Kept != size {
