@@ -26,11 +26,13 @@ const (
 	// trips to the edge where that is more.
 	leastGuard = 300 * time.Millisecond
 	// A player of a live stream may begin anywhere in its first segment, at a distance from
-	// the live edge, and nothing tells where. So what is published later is due so many
-	// eighths of its duration earlier than from the first one's beginning, but not before
-	// three quarters of it have passed: hardly one plays nearer to the live edge. What was there when the player came is due less early: to ask the edge for all
-	// of that costs a segment for everyone who comes.
-	liveEarly, liveEarlyFirst = 7, 3
+	// the live edge, and nothing tells where. So what follows is due earlier than from the first
+	// one's beginning, by the part liveEarly of its duration, but not before three quarters
+	// of it have passed since it was published: hardly one plays nearer to the live edge.
+	// What follows soon is due less early, by the part liveEarlyFirst of the time since the
+	// first one's beginning: to ask the edge for all of that costs a segment for everyone
+	// who comes.
+	liveEarly, liveEarlyFirst = 0.875, 0.4
 	// edgeShare is the part of the edge's measured rate that is counted on.
 	edgeShare = 0.7
 	// peerShare is the same for peers.

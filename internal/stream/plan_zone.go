@@ -15,6 +15,7 @@ import (
 type head struct {
 	active  bool
 	playing bool          // a segment has been delivered since the player came here
+	first   time.Duration // the start of the first segment that it asked for here
 	media   time.Duration // it was here in the media's time
 	at      time.Duration // then
 	until   time.Duration // it has the media up to here
@@ -43,7 +44,7 @@ func (t *ptrack) ask(now time.Duration, seg int) {
 	}
 	switch {
 	case !goesOn:
-		*h = head{active: true, media: s.Start, at: now}
+		*h = head{active: true, first: s.Start, media: s.Start, at: now}
 	case h.playing && h.position(now) > s.Start: // it cannot have played what it did not have
 		h.media, h.at = s.Start, now
 	}
@@ -76,6 +77,7 @@ func (t *ptrack) had(at time.Duration, seg int) {
 	case h.active && s.Start < h.media:
 		if h.media-end <= s.Duration/2 { // the player began with it
 			h.media, h.at, h.until, h.playing = s.Start, at, max(h.until, end), true
+			h.first = s.Start
 		}
 	case !h.active || s.Start >= t.segs[h.asked].Start:
 		t.ask(at, seg)
@@ -206,13 +208,14 @@ func (p *Plan) zoned(now time.Duration, t *ptrack, s *segment) zoned {
 // due is when a player comes to a segment, at the earliest.
 func (p *Plan) due(t *ptrack, s *segment) time.Duration {
 	due := t.head.due(s.Start)
-	switch {
-	case !p.cfg.Live:
+	if !p.cfg.Live {
 		return due
-	case s.since < 0:
-		return due - liveEarlyFirst*s.Duration/8
 	}
-	return max(due-liveEarly*s.Duration/8, s.since+3*s.Duration/4)
+	due -= seconds(min(liveEarly*s.Duration.Seconds(), liveEarlyFirst*(s.Start-t.head.first).Seconds()))
+	if s.since < 0 {
+		return due
+	}
+	return max(due, s.since+3*s.Duration/4)
 }
 
 // patience is how long a reader of a segment is kept waiting at the most.
