@@ -32,8 +32,8 @@ const (
 	// at, a mean in which the newest counts a third.
 	safety = 0.7
 	newest = 1.0 / 3
-	// patience is how long it tries to get a segment.
-	patience = 20 * time.Second
+	// patience is how long it tries to get a segment, or waits for a playlist to go on.
+	patience = 120 * time.Second
 )
 
 // played is what a player tells of a stream. Durations are in seconds.
@@ -319,7 +319,11 @@ func (p *player) once(ctx context.Context, link string) ([]byte, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("get %s: %s", link, resp.Status)
 	}
-	return io.ReadAll(resp.Body)
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", link, err)
+	}
+	return b, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
