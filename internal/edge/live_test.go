@@ -132,7 +132,7 @@ func TestLiveHLS(t *testing.T) {
 	end()
 
 	e, base, _ = started(t, Config{Origin: origin, Data: data})
-	if again := trackPaths(get(t, base+"/0.m3u8")); len(again) != 1 || again[0] != path {
+	if again := tracksOf(t, base+"/0.m3u8", 1); again[0] != path {
 		t.Fatalf("after a restart the track is %v, before it was %s", again, path)
 	}
 	v.url = base + path

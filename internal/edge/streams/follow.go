@@ -268,8 +268,7 @@ func (f *follow) list(now time.Time, l *listing) (ended []*rendition) {
 		delete(old, m.ID)
 		if l.change == media.Restarted || l.change == media.Contradicts {
 			ended = append(ended, r)
-			r.end(now)
-			r.named, r.placed = map[string]*item{}, false
+			r.void(now)
 		}
 		r.list(m, l)
 		f.by[r.id], f.renditions = r, append(f.renditions, r)

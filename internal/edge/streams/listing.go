@@ -71,6 +71,7 @@ type reader struct {
 	kind kind
 	hls  *hls.Media // as it was loaded last
 	dash *dash.MPD  // likewise
+	old  time.Time  // since when loads have been old copies of that; zero: they are not
 }
 
 func newReader(key string, k kind, public *url.URL) (*reader, error) {
@@ -100,7 +101,7 @@ func (r *reader) read(b []byte, now time.Time) (l *listing, children []string, e
 	if r.hls != nil {
 		change, _ = hls.Compare(r.hls, m) // the error says more of the same
 	}
-	if change != media.Stale {
+	if change = r.judge(change, m.TargetDuration, now); change != media.Stale {
 		r.hls = m
 	}
 	l = listHLS(m, change, r.host)
@@ -108,6 +109,25 @@ func (r *reader) read(b []byte, now time.Time) (l *listing, children []string, e
 		l.block = m.Reload(r.base).RequestURI()
 	}
 	return l, nil, nil
+}
+
+// leastOld is for how long copies of a playlist may be old, at least.
+const leastOld = 2 * time.Second
+
+// judge has a playlist that stays old for longer than it takes the slowest of several
+// servers to catch up be one of an origin that began anew: what numbers and names have in
+// common then is by chance.
+func (r *reader) judge(change media.Change, target time.Duration, now time.Time) media.Change {
+	switch {
+	case change != media.Stale:
+		r.old = time.Time{}
+	case r.old.IsZero():
+		r.old = now
+	case now.Sub(r.old) >= max(leastOld, 3*target/2):
+		r.old = time.Time{}
+		return media.Restarted
+	}
+	return change
 }
 
 func listHLS(m *hls.Media, change media.Change, host string) *listing {

@@ -22,7 +22,7 @@ func (r *reader) readDASH(b []byte, now time.Time) (*listing, error) {
 	if r.dash != nil {
 		change, _ = dash.Compare(r.dash, m, now) // the error says more of the same
 	}
-	if change != media.Stale {
+	if change = r.judge(change, m.MaxSegmentDuration, now); change != media.Stale {
 		r.dash = m
 	}
 	return r.listDASH(change, now)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,17 +36,24 @@ type playlist struct {
 	tracks  map[string]*published // by rendition
 	before  []<-chan struct{}     // those that are read first
 	results chan func(now time.Time)
+	read    string // entity tag of the version that the tracks go by; empty: it does not tell
 
 	// Guarded by s.mu.
 	names    map[string]bool // what it lists
 	children []string        // keys of its media playlists
 
-	ready  chan struct{}              // closed when it was read once, or could not be
-	wakeup chan struct{}              // of one place
-	linked atomic.Pointer[[]track.ID] // tracks
-	last   atomic.Pointer[time.Time]  // when it was asked for
+	ready  chan struct{}             // closed when it was read once, or could not be
+	wakeup chan struct{}             // of one place
+	linked atomic.Pointer[linked]    // what answers name
+	last   atomic.Pointer[time.Time] // when it was asked for
 	mu     sync.Mutex
 	inbox  inbox
+}
+
+// linked are the tracks that go by a version of the playlist.
+type linked struct {
+	tag    string // of the version; empty: it does not tell
+	tracks []track.ID
 }
 
 // inbox is what others have told since the goroutine looked.
@@ -116,10 +124,12 @@ func (p *playlist) isReady() bool {
 	}
 }
 
-// links are the tracks of the playlist.
-func (p *playlist) links() []track.ID {
-	if l := p.linked.Load(); l != nil {
-		return *l
+// links are the tracks that an answer with the version of that entity tag may name. Of
+// one that was not read yet nobody knows whether it goes on with them or the origin has
+// begun anew, and who was told so would be given the segments of before by their names.
+func (p *playlist) links(tag string) []track.ID {
+	if l := p.linked.Load(); l != nil && (l.tag == tag || l.tag == "" || tag == "") {
+		return l.tracks
 	}
 	return nil
 }
@@ -139,6 +149,7 @@ func (p *playlist) run() {
 		for _, w := range step.take {
 			work.Go(func() { p.take(w) })
 		}
+		p.link()
 		if step.relist {
 			p.relist(now)
 			continue
@@ -220,6 +231,9 @@ func (p *playlist) loaded(now time.Time, b []byte, tag string, err error) {
 		p.settled()
 		return
 	}
+	if l == nil || l.change != media.Stale {
+		p.read = tag
+	}
 	if l == nil {
 		p.follow.took(now, tag, &listing{})
 		p.s.adopt(p, children)
@@ -298,15 +312,18 @@ func (p *playlist) begin() {
 	p.link()
 }
 
-// link publishes which tracks there are.
+// link publishes which tracks answers are to name: not those of which something is in
+// doubt.
 func (p *playlist) link() {
-	var ids []track.ID
+	now := linked{tag: p.read}
 	for _, r := range p.follow.renditions {
-		if t := p.tracks[r.id]; t != nil {
-			ids = append(ids, t.ID)
+		if t := p.tracks[r.id]; t != nil && !r.inDoubt() {
+			now.tracks = append(now.tracks, t.ID)
 		}
 	}
-	p.linked.Store(&ids)
+	if l := p.linked.Load(); l == nil || l.tag != now.tag || !slices.Equal(l.tracks, now.tracks) {
+		p.linked.Store(&now)
+	}
 }
 
 // take gets a resource.
@@ -338,10 +355,9 @@ func (p *playlist) took(now time.Time, w want, o Object, err error) {
 	}
 	switch v {
 	case ends:
-		r.end(now)
-		p.reader.hls = nil // numbers may mean other segments now
+		r.void(now)
+		p.reader.hls, p.follow.changed = nil, true // numbers may mean other segments now
 		p.end(r.id, "segment "+w.name+" has other bytes than before")
-		p.begin()
 	case publish:
 		s.Start, s.Duration, s.Init, s.Discontinuity = max(it.start, 0), it.duration, it.init, it.discontinuity
 		p.publish(now, r, it, s)

@@ -73,6 +73,11 @@ func (r *rendition) shunned(now time.Time) bool {
 	return n >= maxEnds && now.Sub(r.ends[n-maxEnds]) < endsIn
 }
 
+// inDoubt says whether what is in the track may not be what there is any more.
+func (r *rendition) inDoubt() bool {
+	return slices.ContainsFunc(r.items[min(r.low, len(r.items)):], func(it *item) bool { return it.doubted })
+}
+
 // next adds what is to be taken: the urgent first, then from where somebody asked
 // last. What nobody asked for yet is taken one by one where it is there already, so
 // that it does not take the line to the origin from those who wait for something.
@@ -145,6 +150,13 @@ func (r *rendition) end(now time.Time) {
 	for _, it := range r.items {
 		it.flying, it.done, it.doubted, it.again = false, false, false, time.Time{}
 	}
+}
+
+// void begins another track, for which only what the playlist lists from now on is taken:
+// much of what it has listed may still be there, of the origin's run before.
+func (r *rendition) void(now time.Time) {
+	r.end(now)
+	r.items, r.named, r.at, r.placed = nil, map[string]*item{}, 0, false
 }
 
 // goOn begins another track where the one before was full: what is in that is not

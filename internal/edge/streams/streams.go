@@ -168,7 +168,8 @@ func (s *Streams) Close() error {
 }
 
 // Served notes that an object was served, and returns the tracks that the answer is
-// to name if it is a playlist. It does not wait for anything.
+// to name if it is a playlist: those that agree with just this version of it, as far as
+// that was read. It does not wait for anything.
 func (s *Streams) Served(key, etag, mediaType string) []track.ID {
 	s.mu.RLock()
 	for _, p := range s.index[key] {
@@ -188,7 +189,7 @@ func (s *Streams) Served(key, etag, mediaType string) []track.ID {
 		return nil
 	}
 	p.asked("", etag)
-	return p.links()
+	return p.links(etag)
 }
 
 // follow returns the playlist with that key, which it begins to follow if there
@@ -222,13 +223,6 @@ func (s *Streams) follow(key string, k kind) *playlist {
 			p.before = append(p.before, o.ready)
 		}
 	}
-	var known []track.ID
-	for _, t := range s.current {
-		if t.playlist == key {
-			known = append(known, t.ID)
-		}
-	}
-	p.linked.Store(&known)
 	s.playlists[key] = p
 	s.queries[path]++
 	s.work.Go(p.run)

@@ -168,8 +168,18 @@ func TestTracksEnd(t *testing.T) {
 				}
 			}
 			o.set("/l.m3u8", c.next)
-			s.Served("/l.m3u8", tagOf(c.next), "")
+			if ids := s.Served("/l.m3u8", tagOf(c.next), ""); len(ids) > 0 {
+				t.Errorf("%s: %v is named with a version that was not read", what, ids)
+			}
 			pass(time.Second)
+			if what == "an old copy" {
+				if ids := serve(o, s, "/l.m3u8"); len(ids) > 0 {
+					t.Errorf("%v is named with an old copy", ids)
+				}
+				o.set("/l.m3u8", list(101, 6, 2))
+				s.Served("/l.m3u8", tagOf(list(101, 6, 2)), "")
+				pass(time.Second)
+			}
 			now := serveOne(t, o, s, "/l.m3u8")
 			if (now != id) != c.ends {
 				t.Fatalf("%s: another track: %t", what, now != id)
@@ -418,6 +428,8 @@ func TestTracksAreKept(t *testing.T) {
 		c.follow(t, s) // before anybody has asked for the playlist
 		pass(time.Second)
 		o.set("/l.m3u8", list(2, 5, 2))
+		serve(o, s, "/l.m3u8")
+		pass(minPace)
 		if now := serveOne(t, o, s, "/l.m3u8"); now != id {
 			t.Fatal("another track")
 		}
@@ -471,4 +483,112 @@ func TestKeptRubbish(t *testing.T) {
 		o.set("/v.m3u8", list(0, 3, 2, endList))
 		serveOne(t, o, s, "/v.m3u8")
 	})
+}
+
+// Whoever comes while the origin begins anew, be it before the edge has noticed, or while
+// what an edge kept is held against it, is told of no track that has other segments by
+// the names of the playlist that he was given.
+func TestNewcomersAtARestart(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOrigin()
+		s := open(t, o, dir)
+		defer func() { shut(t, s) }()
+		o.set("/l.m3u8", list(0, 3, 2))
+		id := serveOne(t, o, s, "/l.m3u8")
+		fresh := func(what string) {
+			t.Helper()
+			for range 100 {
+				for _, now := range s.Served("/l.m3u8", tagOf(o.playlists["/l.m3u8"]), "") {
+					c := copyOf(t, s, now)
+					for _, name := range []string{"/0.ts", "/1.ts"} {
+						seg, _, ok := c.Find(name)
+						if want, err := o.take(t.Context(), name); err != nil || ok && seg.Manifest.ID() != want.Manifest.ID() {
+							t.Fatalf("%s: %s of the run before is named, %v", what, name, err)
+						}
+					}
+				}
+				pass(10 * time.Millisecond)
+			}
+			if now := serveOne(t, o, s, "/l.m3u8"); now == id {
+				t.Errorf("%s: still the track of before", what)
+			} else {
+				id = now
+			}
+		}
+		slow := func(run string) { // the origin begins anew, and takes a while to answer
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			for i := range 10 {
+				o.objects[fmt.Sprintf("/%d.ts", i)] = fmt.Sprint(run, i)
+			}
+			hold := make(chan struct{})
+			o.hold = hold
+			time.AfterFunc(300*time.Millisecond, func() {
+				o.mu.Lock()
+				o.hold = nil
+				o.mu.Unlock()
+				close(hold)
+			})
+		}
+		slow("second")
+		o.set("/l.m3u8", list(0, 2, 2))
+		fresh("the same numbers")
+		o.set("/l.m3u8", list(60, 3, 2))
+		s.Served("/l.m3u8", tagOf(list(60, 3, 2)), "")
+		pass(2 * time.Second)
+		slow("third")
+		o.set("/l.m3u8", list(0, 2, 2))
+		fresh("lower numbers")
+		shut(t, s)
+		s = open(t, o, dir)
+		slow("fourth")
+		fresh("an edge that was away")
+	})
+}
+
+// An encoder that begins anew over its files has the old ones still there: only what it
+// has listed since is in the track of the new run, however much the new playlist looks
+// like an old copy of the one before.
+func TestNothingOfTheRunBefore(t *testing.T) {
+	for what, c := range map[string]struct {
+		asked []string
+		bytes string // of the new run, before the number
+	}{
+		"all watched":     {[]string{"/0.ts", "/3.ts"}, "new "},
+		"the end watched": {nil, "new "},
+		"a loop":          {[]string{"/0.ts", "/3.ts"}, ""},
+	} {
+		inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+			const before = 30
+			o.set("/l.m3u8", list(0, before, 2))
+			id := serveOne(t, o, s, "/l.m3u8")
+			for _, name := range c.asked {
+				s.Served(name, tagOf(name), "")
+			}
+			synctest.Wait()
+			for n := range before {
+				name := fmt.Sprintf("/%d.ts", n)
+				o.mu.Lock()
+				o.objects[name] = c.bytes + name
+				o.mu.Unlock()
+				o.set("/l.m3u8", list(0, n+1, 2))
+				for i := range 4 { // as a player does
+					ids := serve(o, s, "/l.m3u8")
+					if n > 3 && i == 3 && len(ids) != 1 {
+						t.Fatalf("%s: %d tracks after %d segments", what, len(ids), n)
+					}
+					for _, now := range ids {
+						got, _ := names(t, s, now)
+						if now == id {
+							t.Fatalf("%s: the track of the run before", what)
+						}
+						wantNames(t, what, got, 0, n+1)
+					}
+					s.Served(name, tagOf(c.bytes+name), "")
+					pass(500 * time.Millisecond)
+				}
+			}
+		})
+	}
 }
