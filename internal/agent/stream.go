@@ -40,6 +40,7 @@ type Stream struct {
 
 	mu     sync.Mutex
 	shared *streaming // nil: none
+	latest []byte     // playlist that came before shared was set; nil: the first
 	closed bool
 	waits  atomic.Int64 // bytes of segments that came before shared was set
 }
@@ -199,14 +200,31 @@ func (s *Stream) join(ctx context.Context, links []*url.URL) error {
 	s.mu.Lock()
 	closed := s.closed
 	if !closed {
-		s.shared = shared
+		shared.listed(s.at, s.playlist)
+		if s.latest != nil {
+			shared.listed(s.at, s.latest)
+		}
+		s.shared, s.latest = shared, nil
 	}
 	s.mu.Unlock()
 	if closed {
 		shared.release()
-		return nil
 	}
 	return nil
+}
+
+// Listed notes that a player was given the stream's playlist as it is now. Without being
+// told, a stream notices later that its origin has begun anew.
+func (s *Stream) Listed(playlist []byte) {
+	s.mu.Lock()
+	shared := s.shared
+	if shared == nil {
+		s.latest = playlist
+	}
+	s.mu.Unlock()
+	if shared != nil {
+		shared.listed(s.at, playlist)
+	}
 }
 
 // Close ends the part in the stream, unless others of this engine take part in it.
@@ -256,7 +274,8 @@ func (s *Stream) Has(u *url.URL) bool {
 	return ok
 }
 
-// Failed reports whether nothing of the stream is shared and nothing will be.
+// Failed reports whether nothing of the stream is shared and nothing will be, or what was
+// is gone: it is to be opened again.
 func (s *Stream) Failed() bool {
 	select {
 	case <-s.ready:
@@ -265,7 +284,7 @@ func (s *Stream) Failed() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.shared == nil
+	return s.shared == nil || s.shared.gone.Load()
 }
 
 // Open opens a segment, or anything else that belongs to the stream, by its URL. What is
@@ -324,6 +343,10 @@ const maxWaits = 32 << 20
 // came has a segment that came by an ordinary GET be shared, as soon as it is known to be
 // in a track. It has come since began.
 func (s *Stream) came(u *url.URL, b []byte, began time.Time) {
+	if *u == *s.at {
+		s.Listed(b)
+		return
+	}
 	n := int64(len(b))
 	if u.Scheme != s.at.Scheme || u.Host != s.at.Host || s.waits.Add(n) > maxWaits {
 		return

@@ -33,46 +33,73 @@ type theatre struct {
 	sent     atomic.Int64 // bytes of segments that the edge has sent
 	asked    sync.Map     // requests, by path
 	stop     func()       // control
+	control  string
+	edge     atomic.Pointer[edge.Edge]
+	server   *httptest.Server // of the edge
 }
 
 // newTheatre has n segments of about 300 KB and two seconds each.
 func newTheatre(t *testing.T, n int) *theatre {
 	t.Helper()
+	return openTheatre(t, func(th *theatre) {
+		for i := range n {
+			name := fmt.Sprintf("/video/%d.ts", i)
+			th.names = append(th.names, name)
+			th.segments[name] = random(byte(100+i), 300_000+i*1000)
+			th.write(name, th.segments[name])
+		}
+		th.write("/video/all.m3u8", []byte(playlistOf(n, true)))
+	})
+}
+
+// openTheatre serves what fill has put into the origin.
+func openTheatre(t *testing.T, fill func(th *theatre)) *theatre {
+	t.Helper()
 	th := &theatre{t: t, dir: t.TempDir(), segments: map[string][]byte{}}
-	for i := range n {
-		name := fmt.Sprintf("/video/%d.ts", i)
-		th.names = append(th.names, name)
-		th.segments[name] = random(byte(100+i), 300_000+i*1000)
-		th.write(name, th.segments[name])
-	}
-	th.write("/video/all.m3u8", []byte(playlistOf(n, true)))
+	fill(th)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	th.stop = serveControl(t, l)
-	e, err := edge.New(edge.Config{Origin: th.dir, Data: t.TempDir(), Control: []string{"ws://" + l.Addr().String() + "/v1/session"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if th.segments[r.URL.Path] != nil {
+	th.control = "ws://" + l.Addr().String() + "/v1/session"
+	th.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, ".ts") {
 			w = &counting{w, &th.sent}
 		}
 		n, _ := th.asked.LoadOrStore(r.URL.Path, new(atomic.Int64))
 		n.(*atomic.Int64).Add(1)
-		e.Handler().ServeHTTP(w, r)
+		th.edge.Load().Handler().ServeHTTP(w, r)
 	}))
-	th.url = s.URL
+	th.start(t.TempDir())
+	th.server.Start()
+	th.url = th.server.URL
 	t.Cleanup(func() {
-		s.CloseClientConnections()
-		s.Close()
-		if err := e.Close(); err != nil {
+		th.server.CloseClientConnections()
+		th.server.Close()
+		if err := th.edge.Load().Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	th.published(n)
+	th.published()
 	return th
+}
+
+// start puts an edge with that data directory in its place.
+func (th *theatre) start(data string) {
+	th.t.Helper()
+	e, err := edge.New(edge.Config{Origin: th.dir, Data: data, Control: []string{th.control}})
+	if err != nil {
+		th.t.Fatal(err)
+	}
+	before := th.edge.Swap(e)
+	if before == nil {
+		return
+	}
+	th.server.CloseClientConnections()
+	if err := before.Close(); err != nil {
+		th.t.Error(err)
+	}
 }
 
 type counting struct {
@@ -141,7 +168,7 @@ func serveControl(t *testing.T, l net.Listener) (stop func()) {
 }
 
 // published waits until the playlist names a track.
-func (th *theatre) published(n int) {
+func (th *theatre) published() {
 	th.t.Helper()
 	until(th.t, "a track", func() bool {
 		resp, err := http.Get(th.url + "/video/all.m3u8")

@@ -58,6 +58,8 @@ type streaming struct {
 	control *control
 	grant   atomic.Pointer[string]
 	stale   chan struct{} // the grant was refused
+	gone    atomic.Bool   // the edge does not know the stream any more
+	given   playlists
 
 	mu     sync.Mutex
 	users  int // under the engine's mutex
@@ -66,6 +68,7 @@ type streaming struct {
 	waits  map[string]arrival // segments that came before they were known to be in a track
 	size   int                // of waits, bytes
 	peers  map[wire.Key]wire.Candidate
+	live   bool
 	left   bool
 }
 
@@ -78,8 +81,14 @@ type tracking struct {
 	swarm *swarm.Swarm
 	used  chan struct{} // told when a segment is asked for
 	last  atomic.Int64  // when one was, Unix nanoseconds
+	again chan struct{} // told when a segment is missed, so that pages are asked for
 	grown chan struct{} // closed and replaced when pages have come; under s.mu
 	known chan struct{} // closed when all pages that there were have come
+
+	// Under s.mu: whether the playlist that came last was an older one, the first that was
+	// lately, and whether the track has ended and nothing is known to go on with it.
+	old, doubted bool
+	since        time.Time
 }
 
 // streamKey names a stream of a host.
@@ -173,11 +182,11 @@ func (e *Engine) streamingOf(id track.StreamID, of *Stream, doc *wire.WellKnown)
 	s := &streaming{
 		e: e, id: id, base: baseOf(of.at), url: of.at.String(), web: of.web, guard: of.guarded, p2p: p, doc: doc, start: time.Now(), users: 1,
 		store: stream.NewStore(dir, streamMemory, streamQuota), ran: make(chan struct{}), stale: make(chan struct{}, 1),
-		tracks: map[track.ID]*tracking{}, waits: map[string]arrival{}, peers: map[wire.Key]wire.Candidate{},
+		live: live(of.playlist), tracks: map[track.ID]*tracking{}, waits: map[string]arrival{}, peers: map[wire.Key]wire.Candidate{},
 	}
 	s.ctx, s.cancel = context.WithCancel(e.ctx)
 	s.d = stream.New(stream.Options{
-		Config: stream.Config{Seed: seedOf(p.node.Key()), Uploads: e.cfg.Upload, Live: live(of.playlist)},
+		Config: stream.Config{Seed: seedOf(p.node.Key()), Uploads: e.cfg.Upload, Live: s.live},
 		Edge:   streamEdge{s}, Store: s.store, SeedOf: seedOf, Logger: e.log,
 		Announce: s.announce, Withdraw: s.withdraw, Credit: s.credit,
 	})
@@ -258,7 +267,7 @@ func (s *streaming) track(h *track.Header, link *url.URL) (t *tracking, fresh bo
 	}
 	t = &tracking{
 		Track: stream.NewTrack(*h), s: s, at: link,
-		used: make(chan struct{}, 1), grown: make(chan struct{}), known: make(chan struct{}),
+		used: make(chan struct{}, 1), again: make(chan struct{}, 1), grown: make(chan struct{}), known: make(chan struct{}),
 	}
 	t.last.Store(time.Now().UnixNano())
 	id := t.ID
@@ -275,28 +284,36 @@ func (s *streaming) find(ctx context.Context, name string) (id stream.TrackID, s
 	if !ok && s.d.Stats().FromEdge+s.d.Stats().FromPeers > 0 {
 		id, seg, ok = s.await(ctx, name)
 	}
-	if ok {
-		s.mu.Lock()
-		t := s.byID[id]
-		s.mu.Unlock()
-		t.last.Store(time.Now().UnixNano())
-		select {
-		case t.used <- struct{}{}:
-		default:
-		}
+	if !ok {
+		return 0, 0, false
 	}
+	s.mu.Lock()
+	t := s.byID[id]
+	ok = t.names()
+	s.mu.Unlock()
+	t.last.Store(time.Now().UnixNano())
+	tell(t.used)
 	return id, seg, ok
+}
+
+// tell tells whoever waits, or comes next.
+func tell(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // await waits for pages for [pageWithin].
 func (s *streaming) await(ctx context.Context, name string) (id stream.TrackID, seg int, ok bool) {
 	until := time.After(pageWithin)
 	for {
-		s.mu.Lock()
-		growing := s.growing()
-		s.mu.Unlock()
-		if id, seg, ok = s.d.Find(name); ok || growing == nil {
-			return id, seg, ok
+		growing, again := s.growing()
+		if id, seg, ok = s.d.Find(name); ok {
+			return id, seg, true
+		}
+		if tell(again); growing == nil {
+			return 0, 0, false
 		}
 		select {
 		case <-growing:
@@ -309,21 +326,23 @@ func (s *streaming) await(ctx context.Context, name string) (id stream.TrackID, 
 }
 
 // growing is closed when the track that was used last gets pages; nil where that has
-// ended. The caller holds the mutex.
-func (s *streaming) growing() <-chan struct{} {
+// ended. again is told to ask for them, where that was put off.
+func (s *streaming) growing() (growing <-chan struct{}, again chan<- struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var t *tracking
 	for _, o := range s.byID {
 		if t == nil || o.last.Load() > t.last.Load() {
 			t = o
 		}
 	}
-	if t == nil {
-		return nil
+	if t == nil { // nobody hears it
+		return nil, make(chan struct{}, 1)
 	}
 	if _, ended := t.Next(); ended {
-		return nil
+		return nil, t.again
 	}
-	return t.grown
+	return t.grown, t.again
 }
 
 // arrival is a segment that a player has had by an ordinary GET.

@@ -32,8 +32,12 @@ const (
 	minPagePause, maxPagePause = 500 * time.Millisecond, 15 * time.Second
 )
 
-// errTrackGone: the edge does not know the track any more.
-var errTrackGone = errors.New("the track is gone")
+var (
+	// errTrackGone: the edge does not know the track any more.
+	errTrackGone = errors.New("the track is gone")
+	// errStreamGone: nor the stream that it was of, or it is another edge now.
+	errStreamGone = errors.New("the playlist is of another stream")
+)
 
 // small gets a small document, most bytes at most.
 func small(ctx context.Context, web *http.Client, u *url.URL, most int64) ([]byte, error) {
@@ -72,13 +76,14 @@ func (t *tracking) follow(ctx context.Context) {
 		_, ended := t.Next()
 		switch {
 		case ended, errors.Is(err, errTrackGone):
+			t.doubt(t.s.live) // what is live ends so when the origin has begun anew
 			t.settle()
 			t.succeed(ctx)
 			return
 		case err != nil:
 			t.s.e.log.Info("pages of a track", "track", t.ID.String()[:16], "error", err)
 			t.settle()
-			if !sleep(ctx, pause+rand.N(pause/2)) {
+			if !t.rest(ctx, pause) {
 				return
 			}
 			pause = min(2*pause, maxPagePause)
@@ -108,12 +113,22 @@ func (t *tracking) settle() {
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
+// rest waits for about as long, or until a player misses what the track may have by now: an
+// edge that was away is back before long pauses are over, and meanwhile all would get
+// everything from it. It reports whether to go on.
+func (t *tracking) rest(ctx context.Context, pause time.Duration) bool {
+	least, most := time.After(minPagePause), time.After(pause+rand.N(pause/2))
+	for again := (<-chan struct{})(nil); ; {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-least:
+			again = t.again
+		case <-again:
+			return true
+		case <-most:
+			return true
+		}
 	}
 }
 
@@ -165,13 +180,21 @@ func (t *tracking) pages(ctx context.Context, wait int) (n int, err error) {
 func (t *tracking) succeed(ctx context.Context) {
 	for pause := minPagePause; ctx.Err() == nil; pause = min(2*pause, maxPagePause) {
 		next, over, err := t.s.e.successor(ctx, t)
-		if over {
+		switch {
+		case over:
+			t.doubt(false)
+			return
+		case errors.Is(err, errStreamGone):
+			t.s.e.log.Info("stream is another one now", "stream", t.s.id.String()[:16], "url", t.s.url)
+			t.s.gone.Store(true)
+			return
+		case err == nil && next != nil:
+			t.s.d.Disown(t.id)
+			t.last.Store(0)
+			next.last.Store(time.Now().UnixNano()) // what is missed is of that
 			return
 		}
-		if err == nil && next != nil {
-			return
-		}
-		if !sleep(ctx, pause) {
+		if !t.rest(ctx, pause) {
 			return
 		}
 		if time.Since(time.Unix(0, t.last.Load())) > unusedAfter {
@@ -184,8 +207,7 @@ func (t *tracking) succeed(ctx context.Context) {
 }
 
 // successor asks for the playlist of a track again, and takes part in the track that it
-// names now. over says that the playlist is complete and still names the old one, or is
-// of another stream.
+// names now. over says that the playlist is complete and still names the old one.
 func (e *Engine) successor(ctx context.Context, t *tracking) (next *tracking, over bool, err error) {
 	u, err := t.s.base.Parse(t.Header.Name)
 	if err != nil {
@@ -199,15 +221,19 @@ func (e *Engine) successor(ctx context.Context, t *tracking) (next *tracking, ov
 	}
 	for _, link := range links {
 		h, err := trackHeader(ctx, t.s.web, link, t.s.doc)
-		if err != nil || h.Stream != t.s.id {
+		switch {
+		case errors.Is(err, manifest.ErrSignature), err == nil && h.Stream != t.s.id:
+			return nil, false, errStreamGone
+		case err != nil || h.Name != t.Header.Name:
 			continue
+		case h.ID() == t.ID:
+			return nil, !live(now.playlist), nil
 		}
-		if h.Name == t.Header.Name && h.ID() != t.ID {
-			next, err := t.s.add(h, link)
-			return next, false, err
-		}
+		t.s.given.forget(t.playlist())
+		next, err := t.s.add(h, link)
+		return next, false, err
 	}
-	return nil, !live(now.playlist), nil
+	return nil, false, nil
 }
 
 // join opens the swarm of the track, once there is a grant and a piece.

@@ -51,20 +51,18 @@ type watched struct {
 // counted are bytes by where they came from.
 type counted struct{ edge, peers int64 }
 
-// saw opens the stream of a playlist that was answered with header h, if it is shared.
+// saw notes that a player is about to be given a playlist, answered with header h, and opens
+// its stream, if it is shared and not open.
 func (s *streams) saw(at *url.URL, h http.Header, playlist []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	if w := s.playing(at.String()); w != nil {
+		w.Listed(playlist)
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	key, now := at.String(), time.Now()
-	if w := s.open[key]; w != nil {
-		w.used = now
-		if !w.Failed() || now.Sub(w.began) < tryAgain {
-			return
-		}
-		s.drop(key)
+	if s.closed || s.open[key] != nil {
+		return
 	}
 	st := s.engine.GuardedStream(at, h, playlist)
 	if st == nil {
@@ -74,6 +72,22 @@ func (s *streams) saw(at *url.URL, h http.Header, playlist []byte) {
 		s.drop(s.oldest())
 	}
 	s.open[key] = &watched{st, path.Dir(at.Path), at.Host, now, now}
+}
+
+// playing is the playlist of a URL that somebody plays; one that has failed is dropped when
+// it is to be tried again.
+func (s *streams) playing(key string) *watched {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w, now := s.open[key], time.Now()
+	if w == nil {
+		return nil
+	}
+	if w.used = now; w.Failed() && now.Sub(w.began) >= tryAgain {
+		s.drop(key)
+		return nil
+	}
+	return w
 }
 
 // oldest is the playlist that was used longest ago. The mutex is held.

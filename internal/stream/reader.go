@@ -46,12 +46,22 @@ func (d *Stream) Open(ctx context.Context, t TrackID, seg int) (*Reader, error) 
 	return r, nil
 }
 
+// Disown has the names of the segments that are known of a track mean something else from
+// now on: [Stream.Find] does not find them any more. Who reads one goes on, and peers are
+// served.
+func (d *Stream) Disown(id TrackID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next, _ := d.tracks[id].Next()
+	d.former[id] = next.Segment
+}
+
 // Find returns the track and the number of the last segment of that name.
 func (d *Stream) Find(name string) (id TrackID, seg int, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i := len(d.tracks) - 1; i >= 0; i-- {
-		if _, at, ok := d.tracks[i].Find(name); ok {
+		if _, at, ok := d.tracks[i].Find(name); ok && at.Segment >= d.former[i] {
 			return TrackID(i), at.Segment, true
 		}
 	}

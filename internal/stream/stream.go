@@ -90,6 +90,7 @@ type Stream struct {
 
 	mu      sync.Mutex
 	tracks  []*Track // by TrackID
+	former  []int    // by TrackID: segments before this one are not found by their names
 	changed chan struct{}
 
 	// Owned by the goroutine of Run.
@@ -208,6 +209,7 @@ func (d *Stream) Add(t *Track, seed uint64) (id TrackID) {
 		id = d.plan.AddTrack(seed)
 		d.mu.Lock()
 		d.tracks = append(d.tracks, t)
+		d.former = append(d.former, 0)
 		d.mu.Unlock()
 	})
 	return id
