@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -183,11 +184,24 @@ func (s *streams) sums() counted {
 }
 
 // mayBeSegment reports whether what is in no track yet looks like a segment of one: media,
-// and no more than is kept until the track is known.
-func mayBeSegment(seg *agent.Segment) bool {
-	kind, _, _ := strings.Cut(seg.Header().Get("Content-Type"), "/")
-	return (kind == "video" || kind == "audio") && seg.Size() <= maxSegment
+// by its type or by its name where the server tells no type, and no more than is kept until
+// the track is known.
+func mayBeSegment(u *url.URL, seg *agent.Segment) bool {
+	if seg.Size() > maxSegment {
+		return false
+	}
+	media, _, _ := mime.ParseMediaType(seg.Header().Get("Content-Type"))
+	switch kind, rest, _ := strings.Cut(media, "/"); kind {
+	case "video", "audio":
+		return true
+	default:
+		return (media == "" || rest == "octet-stream" || media == "text/plain") && slices.Contains(segmentNames, strings.ToLower(path.Ext(u.Path)))
+	}
 }
+
+// segmentNames are how segments end that web servers do not know the type of: those of
+// MPEG-TS, fragmented MP4 (CMAF, ISO/IEC 23000-19, and DASH), and packed audio (RFC 8216 §3.4).
+var segmentNames = []string{".ts", ".m4s", ".mp4", ".m4v", ".m4a", ".cmfv", ".cmfa", ".cmft", ".aac", ".mp3"}
 
 // segment answers from a stream, if what is asked for may be part of one. A segment that
 // is in no track yet passes through it all the same, so that it is shared once it is.
@@ -199,12 +213,15 @@ func (x *exchange) segment() bool {
 	if st == nil {
 		return false
 	}
+	if r := x.header.Get("Range"); r != "" && r != "bytes=0-" && !st.Has(x.url) {
+		return false // of a longer file, which is an object
+	}
 	seg, err := st.Open(x.r.Context(), x.url.String())
 	if err != nil {
 		return false // the server is asked again, and its answer passed on
 	}
 	defer func() { _ = seg.Close() }()
-	if !seg.Shared() && !mayBeSegment(seg) {
+	if !seg.Shared() && !mayBeSegment(x.url, seg) {
 		return false
 	}
 	h := x.w.Header()
