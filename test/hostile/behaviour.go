@@ -83,8 +83,8 @@ func Flood(ctx context.Context, p *Peer, conn *transport.Conn) error {
 		b = b[:0]
 		for range 256 {
 			id++
-			piece := int(id) % p.manifest.NumPieces()
-			b = (&wire.Request{Channel: channel, ID: id, Piece: uint32(piece), Length: uint32(p.manifest.PieceLen(piece))}).Append(b)
+			piece := int(id) % p.pieces.NumPieces()
+			b = (&wire.Request{Channel: channel, ID: id, Piece: uint32(piece), Length: uint32(p.pieces.PieceLen(piece))}).Append(b)
 		}
 		if _, err := conn.Write(b); err != nil {
 			return err

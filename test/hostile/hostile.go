@@ -7,14 +7,11 @@ package hostile
 import (
 	"context"
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +26,10 @@ import (
 type Peer struct {
 	behave   Behaviour
 	key      ed25519.PrivateKey
-	manifest *manifest.Signed
+	object   manifest.ObjectID // what its channel is of: an object, or a track
+	member   manifest.ObjectID // what its grant is for: the object, or the stream of the track
+	pieces   pieces
+	claims   int // pieces that it says it has
 	grant    string
 	endpoint *transport.Endpoint
 	session  *session.Session
@@ -40,20 +40,44 @@ type Peer struct {
 	links atomic.Int64
 }
 
+// pieces are those of what a peer claims to have.
+type pieces interface {
+	NumPieces() int
+	PieceLen(i int) int64
+}
+
 // Start lets a peer join the swarm of the object at rawURL, whose server must
 // share it. The peer does harm until it is closed.
 func Start(ctx context.Context, rawURL string, b Behaviour) (*Peer, error) {
+	p, err := start(ctx, rawURL, b, (*Peer).findObject)
+	if err != nil {
+		return nil, fmt.Errorf("hostile peer: %w", err)
+	}
+	return p, nil
+}
+
+// StartStream lets a peer join the stream of the first track that the playlist at
+// rawURL names, and open that track. It claims what there is of it and what is to come.
+func StartStream(ctx context.Context, rawURL string, b Behaviour) (*Peer, error) {
+	p, err := start(ctx, rawURL, b, (*Peer).findTrack)
+	if err != nil {
+		return nil, fmt.Errorf("hostile peer: %w", err)
+	}
+	return p, nil
+}
+
+func start(ctx context.Context, rawURL string, b Behaviour, find finder) (*Peer, error) {
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
-		return nil, fmt.Errorf("hostile peer: %w", err)
+		return nil, err
 	}
 	p := &Peer{behave: b, key: key}
-	control, err := p.invite(ctx, rawURL)
+	control, err := p.invite(ctx, rawURL, find)
 	if err != nil {
-		return nil, fmt.Errorf("hostile peer: %w", err)
+		return nil, err
 	}
 	if p.endpoint, err = transport.Listen(transport.Config{Key: key}); err != nil {
-		return nil, fmt.Errorf("hostile peer: %w", err)
+		return nil, err
 	}
 	ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.session = session.New(session.Config{
@@ -63,8 +87,7 @@ func Start(ctx context.Context, rawURL string, b Behaviour) (*Peer, error) {
 	})
 	p.wg.Go(func() { _ = p.session.Run(ctx) }) // it ends with ctx
 	p.wg.Go(func() { p.accept(ctx) })
-	n := p.manifest.NumPieces()
-	p.session.Join(wire.Join{Object: p.manifest.Object, Grant: p.grant, Have: n, Total: n, Want: wire.MaxCandidates})
+	p.session.Join(wire.Join{Object: p.member, Grant: p.grant, Have: p.claims, Total: p.claims, Want: wire.MaxCandidates})
 	return p, nil
 }
 
@@ -80,69 +103,6 @@ func (p *Peer) Close() error {
 	err := p.endpoint.Close()
 	p.wg.Wait()
 	return err
-}
-
-// invite gets the manifest and a grant, and returns the URL of control.
-func (p *Peer) invite(ctx context.Context, rawURL string) (control string, err error) {
-	at, err := url.Parse(rawURL)
-	if err != nil {
-		return "", err
-	}
-	doc, err := session.FetchWellKnown(ctx, http.DefaultClient, at.Scheme+"://"+at.Host)
-	if err != nil {
-		return "", err
-	}
-	if p.manifest, err = fetchManifest(ctx, at, doc); err != nil {
-		return "", err
-	}
-	g, err := session.FetchGrant(ctx, http.DefaultClient, doc.Grants, wire.GrantRequest{
-		Object: p.manifest.Object.String(), Key: p.Key(), URL: rawURL,
-		Signer: wire.KeyOf(p.manifest.Key), Signature: p.manifest.Signature,
-	})
-	if err != nil {
-		return "", err
-	}
-	p.grant = g.Grant
-	if len(doc.Control) == 0 {
-		return "", errors.New("the server names no control")
-	}
-	return doc.Control[0], nil
-}
-
-// fetchManifest follows the Link of the object at u.
-func fetchManifest(ctx context.Context, u *url.URL, doc *wire.WellKnown) (*manifest.Signed, error) {
-	head, err := do(ctx, http.MethodHead, u)
-	if err != nil {
-		return nil, err
-	}
-	_ = head.Body.Close()
-	_, rest, _ := strings.Cut(head.Header.Get("Link"), "<")
-	link, _, ok := strings.Cut(rest, ">")
-	if !ok {
-		return nil, fmt.Errorf("%s has no manifest", u)
-	}
-	at, err := u.Parse(link)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := do(ctx, http.MethodGet, at)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, manifest.MaxEncoded))
-	if err != nil {
-		return nil, err
-	}
-	return manifest.ParseSigned(raw, doc.Keys.Public())
-}
-
-func do(ctx context.Context, method string, u *url.URL) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	return http.DefaultClient.Do(req)
 }
 
 // welcome tells control where the peer is to be found.
@@ -179,10 +139,10 @@ func (p *Peer) harm(ctx context.Context, conn *transport.Conn) {
 	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	bits := manifest.NewBitfield(p.manifest.NumPieces())
+	bits := manifest.NewBitfield(p.claims)
 	bits.SetAll()
 	b := (&wire.Hello{Version: wire.Version, Agent: "hostile"}).Append(nil)
-	b = (&wire.Open{Channel: channel, Object: p.manifest.Object, Uploads: true, Uplink: 1_000_000, Grant: []byte(p.grant)}).Append(b)
+	b = (&wire.Open{Channel: channel, Object: p.object, Uploads: true, Uplink: 1_000_000, Grant: []byte(p.grant)}).Append(b)
 	b = (&wire.Bitfield{Channel: channel, Bits: bits.Bytes()}).Append(b)
 	if _, err := conn.Write(b); err != nil {
 		return
