@@ -39,7 +39,8 @@ func (c *Client) OpenStream(ctx context.Context, playlist string) (*Stream, erro
 }
 
 // Playlist is the playlist as it was when the stream was opened. That of a live stream is
-// to be asked for again in the ordinary way.
+// to be asked for again with [Stream.Open], so that the stream knows at once when its origin
+// has begun anew with the names of old segments.
 func (s *Stream) Playlist() []byte {
 	b, _, _ := s.s.Playlist()
 	return b
