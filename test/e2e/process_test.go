@@ -78,12 +78,13 @@ func tandem(t *testing.T, args ...string) *process {
 	return start(t, exec.Command("tandem", args...))
 }
 
-// start starts a command that has no settings but those of its command line.
+// start starts a command that has no settings but those of its command line, and what is in
+// its environment already.
 func start(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := &process{cmd: cmd, stdout: newRecord(), stderr: newRecord(), ended: make(chan struct{})}
 	home := t.TempDir()
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "USERPROFILE=" + home, "TMPDIR=" + home, "TANDEM_UPLOAD_ALSO=battery,metered,vpn"}
+	cmd.Env = append(cmd.Env, "PATH="+os.Getenv("PATH"), "HOME="+home, "USERPROFILE="+home, "TMPDIR="+home, "TANDEM_UPLOAD_ALSO=battery,metered,vpn")
 	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
 	cmd.WaitDelay = time.Second // for children that outlive it
 	ownGroup(cmd)
