@@ -36,7 +36,7 @@
 //
 //	0       8     its start in the media's time, milliseconds
 //	8       4     duration, milliseconds
-//	12      1     flags: 1 initialization, 2 behind a discontinuity
+//	12      1     flags: 1 initialization, 2 behind a discontinuity, 4 part of a segment
 //	13      1     reserved, 0
 //	14      2     n, length of the name
 //	16      n     name: the path and query of its URL, on the host of the playlist
@@ -80,6 +80,7 @@ const (
 	flagEnded         = 1
 	flagInit          = 1
 	flagDiscontinuity = 2
+	flagPart          = 4
 
 	headerContext = "tandem track v1\x00"
 	pageContext   = "tandem track page v1\x00"
@@ -160,6 +161,7 @@ type Segment struct {
 	Duration      time.Duration // to the millisecond
 	Init          bool          // it has no media of its own
 	Discontinuity bool          // it does not go on where the segment before it ended
+	Part          bool          // its bytes are also in a segment that covers its time
 	Manifest      *manifest.Manifest
 }
 
@@ -170,6 +172,8 @@ func (s *Segment) Validate() error {
 		return fmt.Errorf("%w: segment %.80q is not named by a path", ErrMalformed, s.Name)
 	case s.Duration < 0 || s.Duration.Milliseconds() > 1<<32-1 || s.Start < 0 || s.Start.Milliseconds() > maxMillis:
 		return fmt.Errorf("%w: segment %.80q begins at %v and lasts %v", ErrMalformed, s.Name, s.Start, s.Duration)
+	case s.Init && s.Part:
+		return fmt.Errorf("%w: segment %.80q is an initialization and a part of media", ErrMalformed, s.Name)
 	case s.Manifest == nil || s.Manifest.Size == 0 || s.Manifest.Size > MaxSegmentSize:
 		return fmt.Errorf("%w: segment %.80q without bytes, or with more than %d", ErrMalformed, s.Name, int64(MaxSegmentSize))
 	}
@@ -201,6 +205,9 @@ func (s *Segment) append(b []byte) []byte {
 	if s.Discontinuity {
 		flags |= flagDiscontinuity
 	}
+	if s.Part {
+		flags |= flagPart
+	}
 	b = binary.BigEndian.AppendUint64(b, uint64(s.Start.Milliseconds()))
 	b = binary.BigEndian.AppendUint32(b, uint32(s.Duration.Milliseconds()))
 	b = append(b, flags, 0)
@@ -216,7 +223,7 @@ func parseSegment(b []byte) (Segment, int, error) {
 		return Segment{}, 0, fmt.Errorf("%w: page ends within a segment", ErrMalformed)
 	}
 	start, flags, n := binary.BigEndian.Uint64(b), b[12], int(binary.BigEndian.Uint16(b[14:]))
-	if flags&^(flagInit|flagDiscontinuity) != 0 || b[13] != 0 || start > maxMillis || len(b) < segmentSize+n {
+	if flags&^(flagInit|flagDiscontinuity|flagPart) != 0 || b[13] != 0 || start > maxMillis || len(b) < segmentSize+n {
 		return Segment{}, 0, fmt.Errorf("%w: segment with flags %d, start %d, a name of %d bytes", ErrMalformed, flags, start, n)
 	}
 	m, size, err := manifest.Parse(b[segmentSize+n:])
@@ -227,7 +234,7 @@ func parseSegment(b []byte) (Segment, int, error) {
 		Name: string(b[segmentSize : segmentSize+n]), Manifest: m,
 		Start:    time.Duration(start) * time.Millisecond,
 		Duration: time.Duration(binary.BigEndian.Uint32(b[8:])) * time.Millisecond,
-		Init:     flags&flagInit != 0, Discontinuity: flags&flagDiscontinuity != 0,
+		Init:     flags&flagInit != 0, Discontinuity: flags&flagDiscontinuity != 0, Part: flags&flagPart != 0,
 	}
 	return s, segmentSize + n + size, s.Validate()
 }

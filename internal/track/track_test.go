@@ -42,6 +42,7 @@ func page() *Page {
 		Segments: []Segment{
 			{Name: "/live/init.mp4", Init: true, Manifest: of(800)},
 			{Name: "/live/7.m4s?x", Start: 12345 * time.Millisecond, Duration: 4004 * time.Millisecond, Discontinuity: true, Manifest: of(200_000)},
+			{Name: "/live/8.1.m4s", Start: 16349 * time.Millisecond, Duration: 500 * time.Millisecond, Part: true, Manifest: of(30_000)},
 		},
 	}
 }
@@ -148,7 +149,7 @@ func TestRefusesPages(t *testing.T) {
 		"version":                  at(4, 0),
 		"flag":                     at(5, 2),
 		"more segments than said":  at(7, 1),
-		"fewer segments than said": at(7, 3),
+		"fewer segments than said": at(7, 4),
 		"too many segments":        at(6, 1, 1),
 		"number over the limit":    at(40, 0, 16, 0, 1),
 		"piece over the limit":     at(44, 0, 16, 0, 1),
@@ -157,7 +158,8 @@ func TestRefusesPages(t *testing.T) {
 		"segment cut":              good[:first+segmentSize-1],
 		"name cut":                 good[:first+segmentSize+3],
 		"manifest cut":             good[:len(good)-1],
-		"segment flag":             at(first+12, 4),
+		"segment flag":             at(first+12, 8),
+		"part without media":       at(first+12, flagInit|flagPart),
 		"segment reserved":         at(first+13, 1),
 		"start over the limit":     at(first, 0, 0, 8, 0, 0, 0, 0, 1),
 		"relative name":            at(first+segmentSize, 'x'),
@@ -184,16 +186,17 @@ func TestValidate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, change := range map[string]func(*Segment){
-		"no name":        func(s *Segment) { s.Name = "" },
-		"other host":     func(s *Segment) { s.Name = "https://a/b" },
-		"before time":    func(s *Segment) { s.Start = -1 },
-		"start too late": func(s *Segment) { s.Start = (maxMillis + 1) * time.Millisecond },
-		"runs backwards": func(s *Segment) { s.Duration = -time.Second },
-		"lasts too long": func(s *Segment) { s.Duration = 1 << 32 * time.Millisecond },
-		"no manifest":    func(s *Segment) { s.Manifest = nil },
-		"no bytes":       func(s *Segment) { s.Manifest = of(0) },
-		"too many bytes": func(s *Segment) { s.Manifest = of(MaxSegmentSize + 1) },
-		"hash missing":   func(s *Segment) { m := *of(200_000); m.Pieces = m.Pieces[1:]; s.Manifest = &m },
+		"no name":         func(s *Segment) { s.Name = "" },
+		"other host":      func(s *Segment) { s.Name = "https://a/b" },
+		"before time":     func(s *Segment) { s.Start = -1 },
+		"start too late":  func(s *Segment) { s.Start = (maxMillis + 1) * time.Millisecond },
+		"runs backwards":  func(s *Segment) { s.Duration = -time.Second },
+		"lasts too long":  func(s *Segment) { s.Duration = 1 << 32 * time.Millisecond },
+		"no manifest":     func(s *Segment) { s.Manifest = nil },
+		"no bytes":        func(s *Segment) { s.Manifest = of(0) },
+		"too many bytes":  func(s *Segment) { s.Manifest = of(MaxSegmentSize + 1) },
+		"part of nothing": func(s *Segment) { s.Init, s.Part = true, true },
+		"hash missing":    func(s *Segment) { m := *of(200_000); m.Pieces = m.Pieces[1:]; s.Manifest = &m },
 	} {
 		s := good
 		if change(&s); !errors.Is(s.Validate(), ErrMalformed) && !errors.Is(s.Validate(), manifest.ErrMalformed) {

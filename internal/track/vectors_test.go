@@ -34,6 +34,7 @@ type segmentVector struct {
 	Duration      int64  `json:"duration"`
 	Init          bool   `json:"init"`
 	Discontinuity bool   `json:"discontinuity"`
+	Part          bool   `json:"part"`
 	Size          int64  `json:"size"`
 	Object        string `json:"object"`
 }
@@ -66,7 +67,9 @@ func TestVectorsTracks(t *testing.T) {
 	h := track.Header{Stream: sha256.Sum256([]byte("stream")), Began: time.UnixMilli(1764457200123), Name: "/live/720p.m3u8"}
 	dash := h
 	dash.Name = "/vod/a.mpd?v=1#video%201"
-	for _, h := range []track.Header{h, dash} {
+	low := h
+	low.Name = "/low/720p.m3u8"
+	for _, h := range []track.Header{h, dash, low} {
 		want.Headers = append(want.Headers, headerVector{
 			Stream: h.Stream.String(), Began: strconv.FormatInt(h.Began.UnixMilli(), 10), Name: h.Name,
 			Track: h.ID().String(), Signed: hex.EncodeToString(h.Sign(key)),
@@ -79,7 +82,12 @@ func TestVectorsTracks(t *testing.T) {
 	second := track.Page{Track: h.ID(), First: 2, Piece: 3, Offset: 66237, Ended: true, Segments: []track.Segment{
 		{Name: "/live/2.m4s?a", Start: 4 * time.Second, Duration: 1500 * time.Millisecond, Discontinuity: true, Manifest: vectortest.Made(t, 1)},
 	}}
-	for _, p := range []track.Page{first, second, {Track: dash.ID()}} {
+	parts := track.Page{Track: low.ID(), Segments: []track.Segment{
+		{Name: "/low/3.0.m4s", Start: 5500 * time.Millisecond, Duration: 500 * time.Millisecond, Part: true, Manifest: vectortest.Made(t, 300)},
+		{Name: "/low/3.1.m4s", Start: 6 * time.Second, Duration: 500 * time.Millisecond, Part: true, Manifest: vectortest.Made(t, 200)},
+		{Name: "/low/3.m4s", Start: 5500 * time.Millisecond, Duration: time.Second, Manifest: vectortest.Made(t, 500)},
+	}}
+	for _, p := range []track.Page{first, second, {Track: dash.ID()}, parts} {
 		want.Pages = append(want.Pages, vectorOf(&p, key))
 	}
 	want.RejectHeaders = badHeaders(&h, key)
@@ -95,7 +103,7 @@ func vectorOf(p *track.Page, key ed25519.PrivateKey) pageVector {
 	for _, s := range p.Segments {
 		v.Segments = append(v.Segments, segmentVector{
 			Name: s.Name, Start: strconv.FormatInt(s.Start.Milliseconds(), 10), Duration: s.Duration.Milliseconds(),
-			Init: s.Init, Discontinuity: s.Discontinuity, Size: s.Manifest.Size, Object: s.Manifest.ID().String(),
+			Init: s.Init, Discontinuity: s.Discontinuity, Part: s.Part, Size: s.Manifest.Size, Object: s.Manifest.ID().String(),
 		})
 	}
 	return v
@@ -148,7 +156,8 @@ func badPages(p *track.Page, key ed25519.PrivateKey) []reject {
 		bad("piece", "tracks have at most 2^20 pieces", with(good, 44, 0, 16, 0, 1)),
 		bad("byte", "at most 2^62 bytes", with(good, 48, 64, 0, 0, 0, 0, 0, 0, 1)),
 		bad("start", "starts are at most 2^43", with(good, 56, 0, 0, 8, 0, 0, 0, 0, 1)),
-		bad("segment flags", "the flags are 1 and 2", with(good, 56+12, 4)),
+		bad("segment flags", "the flags are 1, 2 and 4", with(good, 56+12, 8)),
+		bad("part without media", "an initialization is no part", with(good, 56+12, 5)),
 		bad("segment reserved", "reserved bytes are 0", with(good, 56+13, 1)),
 		bad("no path", "names begin with a slash", with(good, name, 'x')),
 		bad("manifest", "there is a manifest for every segment", with(good, manifest, 'X')),
@@ -186,7 +195,7 @@ func check(t *testing.T, got file) {
 		for i, s := range p.Segments {
 			want := v.Segments[i]
 			if s.Name != want.Name || strconv.FormatInt(s.Start.Milliseconds(), 10) != want.Start || s.Duration.Milliseconds() != want.Duration ||
-				s.Init != want.Init || s.Discontinuity != want.Discontinuity || s.Manifest.Size != want.Size || s.Manifest.ID().String() != want.Object {
+				s.Init != want.Init || s.Discontinuity != want.Discontinuity || s.Part != want.Part || s.Manifest.Size != want.Size || s.Manifest.ID().String() != want.Object {
 				t.Errorf("segment %s: read as %+v", want.Name, s)
 			}
 		}

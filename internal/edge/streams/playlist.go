@@ -359,7 +359,8 @@ func (p *playlist) took(now time.Time, w want, o Object, err error) {
 		p.reader.hls, p.follow.changed = nil, true // numbers may mean other segments now
 		p.end(r.id, "segment "+w.name+" has other bytes than before")
 	case publish:
-		s.Start, s.Duration, s.Init, s.Discontinuity = max(it.start, 0), it.duration, it.init, it.discontinuity
+		s.Start, s.Duration = max(it.start, 0), it.duration
+		s.Init, s.Discontinuity, s.Part = it.init, it.discontinuity, it.part
 		p.publish(now, r, it, s)
 	case nothing:
 	}

@@ -39,6 +39,7 @@ type item struct {
 	start, duration time.Duration
 	init            bool
 	discontinuity   bool
+	part            bool
 	need            *item // its initialization
 
 	wanted, urgent bool
@@ -194,7 +195,7 @@ func (r *rendition) list(m *listed, l *listing) {
 		start := s.Start
 		for _, p := range s.Parts {
 			if !p.Gap {
-				r.add(known, &p.Resource, l, item{start: start, duration: p.Duration, need: init})
+				r.add(known, &p.Resource, l, item{start: start, duration: p.Duration, need: init, part: true})
 			}
 			start += p.Duration
 		}
