@@ -215,18 +215,6 @@ func TestSlowSegments(t *testing.T) {
 	})
 }
 
-func TestCanonical(t *testing.T) {
-	for key, want := range map[string]string{
-		"/a.m3u8": "/a.m3u8", "/a.m3u8?": "/a.m3u8?", "/a.m3u8?x=1": "/a.m3u8?x=1",
-		"/a.m3u8?_HLS_msn=1": "/a.m3u8", "/a.m3u8?_HLS_msn=1&x=1&_HLS_part=0": "/a.m3u8?x=1", "/_HLS_msn=1": "/_HLS_msn=1",
-		"/a.m3u8?x_HLS_msn=1": "/a.m3u8?x_HLS_msn=1",
-	} {
-		if got, other := canonical(key); got != want || other != (got != key) {
-			t.Errorf("%s becomes %s, %t", key, got, other)
-		}
-	}
-}
-
 func TestKindOf(t *testing.T) {
 	for _, c := range []struct {
 		key, media string

@@ -42,26 +42,6 @@ func kindOf(key, mediaType string) kind {
 	return none
 }
 
-// canonical is the key of a playlist without what low-latency players put into
-// the query to say which state of it they want (RFC 8216bis §6.2.5), and whether
-// that changed it.
-func canonical(key string) (string, bool) {
-	p, query, ok := strings.Cut(key, "?")
-	if !ok || !strings.Contains(query, "_HLS_") {
-		return key, false
-	}
-	fields := strings.Split(query, "&")
-	kept := slices.DeleteFunc(fields, func(f string) bool {
-		name, _, _ := strings.Cut(f, "=")
-		return name == "_HLS_msn" || name == "_HLS_part" || name == "_HLS_skip"
-	})
-	if len(kept) == 0 {
-		return p, true
-	}
-	plain := p + "?" + strings.Join(kept, "&")
-	return plain, plain != key
-}
-
 // reader reads the loads of one playlist, each of which is held against the one
 // before.
 type reader struct {

@@ -29,6 +29,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/media/hls"
 	"github.com/tandem-cdn/tandem/internal/track"
 )
 
@@ -180,7 +181,7 @@ func (s *Streams) Served(key, etag, mediaType string) []track.ID {
 	if k == none {
 		return nil
 	}
-	plain, other := canonical(key)
+	plain, other := hls.Plain(key)
 	if other {
 		etag = "" // of another state
 	}
@@ -303,7 +304,7 @@ func (s *Streams) dropLocked(t *published) {
 
 // Stream returns the stream of the playlist with that key.
 func (s *Streams) Stream(key string) (track.StreamID, bool) {
-	key, _ = canonical(key)
+	key, _ = hls.Plain(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	id, ok := s.streams[key]
