@@ -18,7 +18,10 @@ const mbit = 1e6 / 8 // bytes per second
 // while it has less than its buffer, and plays from the moment at which it has the first.
 type fluid struct {
 	t       testing.TB
-	segs    []track.Segment
+	track   []track.Segment // in the order in which they are published
+	segs    []track.Segment // those that players play: all, or the parts of which these are
+	no      []int           // of each in the track
+	whole   time.Duration   // what players can begin to play at: the duration of a segment
 	live    bool
 	behind  time.Duration // the source of a live stream, where players begin; 0: three segments
 	delay   time.Duration
@@ -82,14 +85,31 @@ const (
 
 // newFluid has n segments of a duration, at a rate in bytes per second.
 func newFluid(t testing.TB, n int, duration time.Duration, rate, edgeUp float64) *fluid {
-	f := &fluid{t: t, delay: 20 * time.Millisecond, edgeUp: edgeUp, slots: 4, sent: make([]int64, n)}
-	for i := range n {
-		size := int64(rate * duration.Seconds())
-		m := &manifest.Manifest{Size: size, PieceSize: manifest.PieceSizeFor(size)}
-		m.Pieces = make([]manifest.Hash, manifest.PieceCount(size, m.PieceSize))
-		f.segs = append(f.segs, track.Segment{Name: "/s", Start: time.Duration(i) * duration, Duration: duration, Manifest: m})
+	return newFluidParts(t, n, 1, duration, rate, edgeUp)
+}
+
+// newFluidParts has n segments, each of so many parts of a duration, which are published
+// before it is, and played; one part is the segment.
+func newFluidParts(t testing.TB, n, parts int, duration time.Duration, rate, edgeUp float64) *fluid {
+	f := &fluid{t: t, delay: 20 * time.Millisecond, edgeUp: edgeUp, slots: 4, whole: time.Duration(parts) * duration}
+	for i := range n * parts {
+		s := fluidSegment(time.Duration(i)*duration, duration, rate)
+		s.Part = parts > 1
+		f.no = append(f.no, len(f.track))
+		f.segs, f.track = append(f.segs, s), append(f.track, s)
+		if parts > 1 && i%parts == parts-1 {
+			f.track = append(f.track, fluidSegment(s.Start+duration-f.whole, f.whole, rate))
+		}
 	}
+	f.sent = make([]int64, len(f.track))
 	return f
+}
+
+func fluidSegment(start, duration time.Duration, rate float64) track.Segment {
+	size := int64(rate * duration.Seconds())
+	m := &manifest.Manifest{Size: size, PieceSize: manifest.PieceSizeFor(size)}
+	m.Pieces = make([]manifest.Hash, manifest.PieceCount(size, m.PieceSize))
+	return track.Segment{Name: "/s", Start: start, Duration: duration, Manifest: m}
 }
 
 func (f *fluid) add(up, down float64, uploads bool, start time.Duration) *fluidClient {
@@ -155,9 +175,9 @@ func (f *fluid) comeOrGo(c *fluidClient) {
 		}
 		if f.behind > 0 {
 			at := f.now - f.behind
-			c.next, c.skip = int(at/f.segs[0].Duration), at%f.segs[0].Duration
-			if f.segs[0].Duration-c.skip < f.segs[0].Duration/8 { // it begins with the next
-				c.next, c.skip = c.next+1, 0
+			c.next, c.skip = int(at/f.whole)*int(f.whole/f.segs[0].Duration), at%f.whole
+			if f.whole-c.skip < f.whole/8 { // it begins with the next
+				c.next, c.skip = c.next+int(f.whole/f.segs[0].Duration), 0
 			}
 		}
 		c.first = c.next
@@ -184,7 +204,14 @@ func (f *fluid) comeOrGo(c *fluidClient) {
 // learn has a client know of the segments that there are.
 func (f *fluid) learn(c *fluidClient) {
 	if n := f.published(); n > c.known {
-		c.plan.AddSegments(f.now, 0, f.segs[c.known:n])
+		from, to := 0, len(f.track)
+		if c.known > 0 {
+			from = f.no[c.known]
+		}
+		if n < len(f.segs) {
+			to = f.no[n]
+		}
+		c.plan.AddSegments(f.now, 0, f.track[from:to])
 		c.known, c.due = n, true
 	}
 }
@@ -223,15 +250,15 @@ func (f *fluid) play(c *fluidClient) {
 	}
 	if !c.reading && c.next < c.known && c.had-c.played < buffer {
 		c.reading = true
-		c.plan.OpenReader(f.now, ReaderID(c.next), 0, c.next)
+		c.plan.OpenReader(f.now, ReaderID(c.next), 0, f.no[c.next])
 		c.due = true
 	}
-	if c.reading && c.plan.Missing(0, c.next) == 0 {
+	if c.reading && c.plan.Missing(0, f.no[c.next]) == 0 {
 		c.reading = false
 		c.plan.Delivered(f.now, ReaderID(c.next))
 		c.plan.CloseReader(ReaderID(c.next))
 		c.had += f.segs[c.next].Duration
-		if c.begin == 0 {
+		if c.begin == 0 && c.had > c.skip {
 			c.begin = f.now
 			c.had -= c.skip
 		}
@@ -264,6 +291,12 @@ func (f *fluid) act(c *fluidClient) {
 			c.edge[a.Req] = &flow{dst: c, req: a.Req, piece: a.First, end: a.First + a.Count, left: n, ready: f.now + 2*f.delay}
 		case CancelEdge:
 			delete(c.edge, a.Req)
+		case Join:
+			for i := range t.segs[a.Segment].pieces {
+				piece := t.segs[a.Segment].first + i
+				c.plan.Stored(0, piece)
+				f.spread(c, piece)
+			}
 		}
 	}
 }
@@ -389,9 +422,13 @@ func (f *fluid) arrived(fl *flow, s *segment) {
 			c.plan.EdgeEnds(f.now, fl.req, Outcome{OK: true})
 		}
 	}
-	if !isNew {
-		return
+	if isNew {
+		f.spread(c, piece)
 	}
+}
+
+// spread has all others hear of a piece of c.
+func (f *fluid) spread(c *fluidClient, piece int) {
 	f.after(f.delay, func() {
 		for _, o := range f.clients {
 			if o.begun && o != c && !o.gone && !c.gone {
@@ -414,7 +451,9 @@ func (f *fluid) result() (r result) {
 	var edge, peers, wasted, all int64
 	firsts := map[int]bool{}
 	for i, c := range f.clients {
-		firsts[c.first] = true
+		for i := range int(f.whole / f.segs[0].Duration) {
+			firsts[f.no[c.first+i]] = true
+		}
 		if c.gone {
 			continue
 		}
@@ -432,7 +471,7 @@ func (f *fluid) result() (r result) {
 	n := 0
 	for i, sent := range f.sent {
 		if !firsts[i] && sent > 0 {
-			r.copies += float64(sent) / float64(f.segs[i].Manifest.Size)
+			r.copies += float64(sent) / float64(f.track[i].Manifest.Size)
 			n++
 		}
 	}

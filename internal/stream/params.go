@@ -22,6 +22,9 @@ const (
 	// stream, whose segments are asked for as soon as there are, for twice its duration:
 	// where uploads hardly suffice it takes as long to spread one.
 	patience = 3
+	// partPatience is the same for a part of a segment, which players ask for before it is
+	// there, and so do not judge the network by.
+	partPatience = 4 * time.Second
 	// leastGuard is kept between the estimate of an arrival and a deadline, or two round
 	// trips to the edge where that is more.
 	leastGuard = 300 * time.Millisecond

@@ -52,6 +52,8 @@ type ptrack struct {
 	segs  []*segment
 	cells []cell // by piece
 	head  head
+	// longest is the duration of the longest segment that is no part.
+	longest time.Duration
 }
 
 // segment is one of a track. edge is when the edge may be asked for it again.
@@ -69,6 +71,9 @@ type segment struct {
 	gone    bool          // the edge has it no more
 	wanted  time.Duration // since when a reader waits for it
 	open    int64         // bytes missing that the edge is not asked for, at the last look at the zone
+	parts   []*segment    // that it is made of, as far as they are known, by their starts
+	whole   *segment      // that it is a part of
+	joined  bool          // it was to be made of its parts
 }
 
 // cell is a piece.
@@ -89,7 +94,7 @@ type reader struct {
 }
 
 // Action is something the driver must do: one of [AskPeer], [CancelPeer], [DropPeer],
-// [AskEdge] and [CancelEdge].
+// [AskEdge], [CancelEdge] and [Join].
 type Action interface{ action() }
 
 // AskPeer requests a piece of a peer.
@@ -157,6 +162,10 @@ func (p *Plan) AddSegments(now time.Duration, id TrackID, segs []track.Segment) 
 		n := s.Manifest.NumPieces()
 		t.segs = append(t.segs, &segment{Segment: s, no: len(t.segs), first: len(t.cells), pieces: n, left: s.Manifest.Size, since: since, entered: -1})
 		t.cells = append(t.cells, make([]cell, n)...)
+		if !s.Part {
+			t.longest = max(t.longest, s.Duration)
+		}
+		p.relate(t)
 	}
 }
 
@@ -191,6 +200,7 @@ func (p *Plan) got(t *ptrack, piece int) bool {
 	if c.peer != nil {
 		p.cancelPeer(t, piece)
 	}
+	p.join(t, s.whole)
 	return true
 }
 

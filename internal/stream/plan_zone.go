@@ -145,8 +145,9 @@ func (p *Plan) zone(now time.Duration) []zoned {
 	var out []zoned
 	for _, t := range p.tracks {
 		from, to := p.ahead(now, t)
+		parts := t.head.active && t.segs[t.head.asked].Part // is what the player plays
 		for _, s := range t.segs {
-			inside := !s.Init && s.Start+s.Duration > from && s.Start < to
+			inside := !s.Init && s.Part == parts && s.Start+s.Duration > from && s.Start < to
 			if !inside && s.readers == 0 {
 				s.entered = -1
 				continue
@@ -174,7 +175,7 @@ func (p *Plan) zone(now time.Duration) []zoned {
 // twice as much as it has to play.
 func (p *Plan) ahead(now time.Duration, t *ptrack) (from, to time.Duration) {
 	h := &t.head
-	if !h.playing || t.idle(now) {
+	if t.starting() || t.idle(now) {
 		return 0, 0
 	}
 	from = h.position(now)
@@ -189,7 +190,7 @@ func (p *Plan) ahead(now time.Duration, t *ptrack) (from, to time.Duration) {
 func (p *Plan) zoned(now time.Duration, t *ptrack, s *segment) zoned {
 	z := zoned{t: t, s: s, due: p.due(t, s)}
 	if s.readers > 0 {
-		z.atOnce = s.Init || !t.head.playing
+		z.atOnce = s.Init || t.starting()
 		z.due = min(z.due, s.wanted+p.patience(s))
 		if z.atOnce {
 			z.due = now
@@ -211,16 +212,46 @@ func (p *Plan) due(t *ptrack, s *segment) time.Duration {
 	if !p.cfg.Live {
 		return due
 	}
-	due -= seconds(min(liveEarly*s.Duration.Seconds(), liveEarlyFirst*(s.Start-t.head.first).Seconds()))
+	early := liveEarly * t.span(s).Seconds()
+	switch {
+	case !s.Part: // of which one is what a player starts with
+		early = min(early, liveEarlyFirst*(s.Start-t.head.first).Seconds())
+	case s.since < 0: // it may have begun with hardly anything
+		early = t.span(s).Seconds()
+	}
+	due -= seconds(early)
 	if s.since < 0 {
 		return due
 	}
 	return max(due, s.since+3*s.Duration/4)
 }
 
+// starting reports whether the player may still wait for what it starts with: of parts, as
+// many as may come before the one in which it begins to play.
+func (t *ptrack) starting() bool {
+	h := &t.head
+	if !h.playing {
+		return true
+	}
+	last := t.segs[h.asked]
+	return last.Part && h.until+last.Duration/2 < h.first+t.span(last)
+}
+
+// span is how far behind the beginning of what it has asked for first a player may begin
+// to play: anywhere in a segment, of which few parts may be such that it can begin there.
+func (t *ptrack) span(s *segment) time.Duration {
+	if s.Part {
+		return max(s.Duration, t.longest)
+	}
+	return s.Duration
+}
+
 // patience is how long a reader of a segment is kept waiting at the most.
 func (p *Plan) patience(s *segment) time.Duration {
-	if p.cfg.Live {
+	switch {
+	case s.Part:
+		return partPatience
+	case p.cfg.Live:
 		return 2 * s.Duration
 	}
 	return s.Duration * patience / 4

@@ -173,6 +173,8 @@ func (d *Stream) act(ctx context.Context) {
 			if end := d.edge[a.Req]; end != nil {
 				end()
 			}
+		case Join:
+			d.wg.Go(func() { d.join(a) })
 		}
 	}
 	d.wasted.Store(d.plan.Wasted())
@@ -262,16 +264,38 @@ func (d *Stream) dropped(keys []Key) {
 // way, at a time, as far as they verify; took is how long they took to come.
 func (d *Stream) Adopt(id TrackID, seg int, b []byte, at time.Time, took time.Duration) {
 	d.in.Post(func(time.Duration) { d.plan.Played(at.Sub(d.in.Start), took, id, seg) })
+	d.fromEdge.Add(d.keep(id, seg, b))
+}
+
+// keep stores the bytes of a segment as far as they verify, and returns how many did.
+func (d *Stream) keep(id TrackID, seg int, b []byte) (kept int64) {
 	s, place := d.track(id).Segment(seg)
 	if int64(len(b)) != s.Manifest.Size {
-		return
+		return 0
 	}
 	for i := range s.Manifest.NumPieces() {
 		off := s.Manifest.Offset(i)
-		if part := b[off : off+s.Manifest.PieceLen(i)]; s.Manifest.Verify(i, part) {
-			d.fromEdge.Add(int64(len(part)))
-			d.store(Key{id, place.Piece + i}, part)
+		if piece := b[off : off+s.Manifest.PieceLen(i)]; s.Manifest.Verify(i, piece) {
+			kept += int64(len(piece))
+			d.store(Key{id, place.Piece + i}, piece)
 			d.in.Post(func(time.Duration) { d.plan.Stored(id, place.Piece+i) })
 		}
 	}
+	return kept
+}
+
+// join makes a segment of its parts, and shares it.
+func (d *Stream) join(a Join) {
+	var b []byte
+	for _, part := range a.Parts {
+		s, place := d.track(a.Track).Segment(part)
+		for i := range s.Manifest.NumPieces() {
+			piece, err := d.get(Key{a.Track, place.Piece + i})
+			if err != nil { // it was dropped meanwhile
+				return
+			}
+			b = append(b, piece...)
+		}
+	}
+	d.keep(a.Track, a.Segment, b)
 }
