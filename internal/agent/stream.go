@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/media/hls"
 	"github.com/tandem-cdn/tandem/internal/stream"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
@@ -23,6 +25,11 @@ const (
 	// pageWithin is how long a segment that its track should have is waited for, once the
 	// player has something to play.
 	pageWithin = 250 * time.Millisecond
+	// mostHint bounds what a playlist may say of how long its parts are, twice.
+	mostHint = 5 * time.Second
+	// lateFor is how long no hinted part is waited for longer than that after one was in
+	// vain.
+	lateFor = 10 * time.Second
 )
 
 // Stream is an HLS or DASH presentation by one of its playlists. Segments that the edge has
@@ -42,7 +49,15 @@ type Stream struct {
 	shared *streaming // nil: none
 	latest []byte     // playlist that came before shared was set; nil: the first
 	closed bool
+	hints  hints        // of the playlist as it was seen last
 	waits  atomic.Int64 // bytes of segments that came before shared was set
+}
+
+// hints are the parts that a playlist hints at because they are not there yet.
+type hints struct {
+	names []string
+	most  time.Duration // that one is waited for
+	over  chan struct{} // closed when the playlist has gone on: they are there
 }
 
 // OpenStream gets the playlist and takes part in the stream that it tells of, if it does.
@@ -80,8 +95,31 @@ func listsMedia(playlist []byte) bool {
 	return bytes.Contains(playlist, []byte("#EXTINF")) || bytes.Contains(playlist, []byte("<MPD"))
 }
 
+// hinted notes a state of the playlist: parts that it hints at
+// (EXT-X-PRELOAD-HINT) are asked for before they are there. The server would hold such a
+// request and then send the part to everybody; so it is waited for until the track has it.
+func (s *Stream) hinted(playlist []byte) {
+	urls, target := hls.Hints(playlist, s.at)
+	h := hints{most: min(2*target, mostHint) + pageWithin, over: make(chan struct{})}
+	for _, link := range urls {
+		if u, err := url.Parse(link); err == nil {
+			h.names = append(h.names, nameOf(u))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Equal(h.names, s.hints.names) {
+		return
+	}
+	if s.hints.over != nil {
+		close(s.hints.over)
+	}
+	s.hints = h
+}
+
 // begin takes part in the stream of the tracks at links.
 func (s *Stream) begin(links []*url.URL) {
+	s.hinted(s.playlist)
 	var joining context.Context
 	joining, s.cancel = context.WithCancel(s.e.ctx)
 	if !listsMedia(s.playlist) || s.e.cfg.NoP2P {
@@ -216,6 +254,7 @@ func (s *Stream) join(ctx context.Context, links []*url.URL) error {
 // Listed notes that a player was given the stream's playlist as it is now. Without being
 // told, a stream notices later that its origin has begun anew.
 func (s *Stream) Listed(playlist []byte) {
+	s.hinted(playlist)
 	s.mu.Lock()
 	shared := s.shared
 	if shared == nil {
@@ -262,16 +301,17 @@ func (s *Stream) Progress() StreamProgress {
 	return shared.progress()
 }
 
-// Has reports whether a URL is in one of the stream's tracks.
+// Has reports whether a URL is in one of the stream's tracks, or hinted at.
 func (s *Stream) Has(u *url.URL) bool {
 	s.mu.Lock()
-	shared := s.shared
+	shared, h := s.shared, s.hints
 	s.mu.Unlock()
 	if shared == nil || u.Scheme != s.at.Scheme || u.Host != s.at.Host {
 		return false
 	}
-	_, _, ok := shared.d.Find(nameOf(u))
-	return ok
+	name := nameOf(u)
+	_, _, ok := shared.d.Find(name)
+	return ok || slices.Contains(h.names, name)
 }
 
 // Failed reports whether nothing of the stream is shared and nothing will be, or what was
@@ -321,12 +361,16 @@ func nameOf(u *url.URL) string {
 // reader opens what is in a track; nil for anything else.
 func (s *Stream) reader(ctx context.Context, u *url.URL) *stream.Reader {
 	s.mu.Lock()
-	shared := s.shared
+	shared, h := s.shared, s.hints
 	s.mu.Unlock()
 	if shared == nil || u.Scheme != s.at.Scheme || u.Host != s.at.Host {
 		return nil
 	}
-	id, seg, ok := shared.find(ctx, nameOf(u))
+	name := nameOf(u)
+	if !slices.Contains(h.names, name) {
+		h = hints{most: pageWithin}
+	}
+	id, seg, ok := shared.find(ctx, name, h)
 	if !ok {
 		return nil
 	}

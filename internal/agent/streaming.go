@@ -69,7 +69,10 @@ type streaming struct {
 	size   int                // of waits, bytes
 	peers  map[wire.Key]wire.Candidate
 	live   bool
+	grown  chan struct{} // closed and replaced when pages of a track have come
 	left   bool
+
+	late atomic.Int64 // until then hinted parts are not waited for longer than others, Unix nanoseconds
 }
 
 // tracking is one track of a streaming.
@@ -82,7 +85,6 @@ type tracking struct {
 	used  chan struct{} // told when a segment is asked for
 	last  atomic.Int64  // when one was, Unix nanoseconds
 	again chan struct{} // told when a segment is missed, so that pages are asked for
-	grown chan struct{} // closed and replaced when pages have come; under s.mu
 	known chan struct{} // closed when all pages that there were have come
 
 	// Under s.mu: whether the playlist that came last was an older one, the first that was
@@ -183,6 +185,7 @@ func (e *Engine) streamingOf(id track.StreamID, of *Stream, doc *wire.WellKnown)
 		e: e, id: id, base: baseOf(of.at), url: of.at.String(), web: of.web, guard: of.guarded, p2p: p, doc: doc, start: time.Now(), users: 1,
 		store: stream.NewStore(dir, streamMemory, streamQuota), ran: make(chan struct{}), stale: make(chan struct{}, 1),
 		live: live(of.playlist), tracks: map[track.ID]*tracking{}, waits: map[string]arrival{}, peers: map[wire.Key]wire.Candidate{},
+		grown: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(e.ctx)
 	s.d = stream.New(stream.Options{
@@ -267,7 +270,7 @@ func (s *streaming) track(h *track.Header, link *url.URL) (t *tracking, fresh bo
 	}
 	t = &tracking{
 		Track: stream.NewTrack(*h), s: s, at: link,
-		used: make(chan struct{}, 1), again: make(chan struct{}, 1), grown: make(chan struct{}), known: make(chan struct{}),
+		used: make(chan struct{}, 1), known: make(chan struct{}),
 	}
 	t.last.Store(time.Now().UnixNano())
 	id := t.ID
@@ -277,12 +280,12 @@ func (s *streaming) track(h *track.Header, link *url.URL) (t *tracking, fresh bo
 	return t, true, nil
 }
 
-// find returns the segment of a name. One that its track should have any moment is waited
-// for, where the player has something to play meanwhile.
-func (s *streaming) find(ctx context.Context, name string) (id stream.TrackID, seg int, ok bool) {
+// find returns the segment of a name. One that its track should have any moment, or once
+// it is there, is waited for, where the player has something to play meanwhile.
+func (s *streaming) find(ctx context.Context, name string, h hints) (id stream.TrackID, seg int, ok bool) {
 	id, seg, ok = s.d.Find(name)
-	if !ok && s.d.Stats().FromEdge+s.d.Stats().FromPeers > 0 {
-		id, seg, ok = s.await(ctx, name)
+	if st := s.d.Stats(); !ok && st.FromEdge+st.FromPeers > 0 {
+		id, seg, ok = s.await(ctx, name, h)
 	}
 	if !ok {
 		return 0, 0, false
@@ -304,9 +307,16 @@ func tell(c chan<- struct{}) {
 	}
 }
 
-// await waits for pages for [pageWithin].
-func (s *streaming) await(ctx context.Context, name string) (id stream.TrackID, seg int, ok bool) {
-	until := time.After(pageWithin)
+// await waits for pages, of a hinted part no longer than [pageWithin] from when the
+// playlist lists it. Where a hinted one was waited for in vain none is for [lateFor], so
+// that an edge that does not go on costs nobody more than one wait.
+func (s *streaming) await(ctx context.Context, name string, h hints) (id stream.TrackID, seg int, ok bool) {
+	hinted := h.most > pageWithin && time.Now().UnixNano() >= s.late.Load()
+	if !hinted {
+		h = hints{most: pageWithin}
+	}
+	until := time.NewTimer(h.most)
+	defer until.Stop()
 	for {
 		growing, again := s.growing()
 		if id, seg, ok = s.d.Find(name); ok {
@@ -317,7 +327,13 @@ func (s *streaming) await(ctx context.Context, name string) (id stream.TrackID, 
 		}
 		select {
 		case <-growing:
-		case <-until:
+		case <-h.over:
+			h.over = nil
+			until.Reset(pageWithin)
+		case <-until.C:
+			if hinted {
+				s.late.Store(time.Now().Add(lateFor).UnixNano())
+			}
 			return 0, 0, false
 		case <-ctx.Done():
 			return 0, 0, false
@@ -325,8 +341,8 @@ func (s *streaming) await(ctx context.Context, name string) (id stream.TrackID, 
 	}
 }
 
-// growing is closed when the track that was used last gets pages; nil where that has
-// ended. again is told to ask for them, where that was put off.
+// growing is closed when pages of a track have come; nil where the one that was used last
+// has ended. again is told to ask for its pages, where that was put off.
 func (s *streaming) growing() (growing <-chan struct{}, again chan<- struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -342,7 +358,7 @@ func (s *streaming) growing() (growing <-chan struct{}, again chan<- struct{}) {
 	if _, ended := t.Next(); ended {
 		return nil, t.again
 	}
-	return t.grown, t.again
+	return s.grown, t.again
 }
 
 // arrival is a segment that a player has had by an ordinary GET.

@@ -161,11 +161,7 @@ func (t *tracking) pages(ctx context.Context, wait int) (n int, err error) {
 		n++
 	}
 	if n > 0 {
-		t.s.mu.Lock()
-		close(t.grown)
-		t.grown = make(chan struct{})
-		w := t.swarm
-		t.s.mu.Unlock()
+		w := t.grew()
 		t.join()
 		if w != nil {
 			w.Grown()
@@ -173,6 +169,15 @@ func (t *tracking) pages(ctx context.Context, wait int) (n int, err error) {
 		t.s.adopt()
 	}
 	return n, nil
+}
+
+// grew wakes those who wait for pages, and returns the swarm of the track, if there is one.
+func (t *tracking) grew() *swarm.Swarm {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	close(t.s.grown)
+	t.s.grown = make(chan struct{})
+	return t.swarm
 }
 
 // succeed looks for a track that goes on where this one has ended: the edge has begun

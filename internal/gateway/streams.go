@@ -16,6 +16,7 @@ import (
 
 	"github.com/tandem-cdn/tandem/internal/agent"
 	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/media/hls"
 )
 
 const (
@@ -55,13 +56,17 @@ type counted struct{ edge, peers int64 }
 // saw notes that a player is about to be given a playlist, answered with header h, and opens
 // its stream, if it is shared and not open.
 func (s *streams) saw(at *url.URL, h http.Header, playlist []byte) {
-	if w := s.playing(at.String()); w != nil {
+	key, other := hls.Plain(at.String())
+	if u, err := url.Parse(key); other && err == nil { // one playlist, whatever state of it was asked for
+		at = u
+	}
+	if w := s.playing(key); w != nil {
 		w.Listed(playlist)
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key, now := at.String(), time.Now()
+	now := time.Now()
 	if s.closed || s.open[key] != nil {
 		return
 	}
