@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -118,14 +119,7 @@ func (o options) set(ctx context.Context, l *lab.Lab, dir string) (*stage, error
 	if t.homes, err = l.Clients(ctx, len(t.visits), lab.Link{Up: o.link(o.up), Down: o.link(o.down)}, lab.Open); err != nil {
 		return nil, err
 	}
-	if err := o.publish(ctx, t.origin, t.www, dir); err != nil {
-		return nil, err
-	}
-	types := `types { application/vnd.apple.mpegurl m3u8; video/mp2t ts; } location ~ m3u8$ { add_header Cache-Control "max-age=1"; }`
-	if !o.live {
-		types = `types { application/vnd.apple.mpegurl m3u8; video/mp2t ts; }`
-	}
-	if err := rig.Nginx(ctx, t.origin, t.www, filepath.Join(dir, "nginx"), types); err != nil {
+	if err := o.originate(ctx, t.origin, t.www, dir); err != nil {
 		return nil, err
 	}
 	control, err := rig.Control(ctx, t.origin, o.Binary, filepath.Join(dir, "control"))
@@ -137,6 +131,22 @@ func (o options) set(ctx context.Context, l *lab.Lab, dir string) (*stage, error
 		return t, err
 	}
 	return t, rig.Sleep(ctx, time.Duration(8*o.segment)*time.Second) // until the playlist is full
+}
+
+// originate serves the stream from a host: by nginx, but for what needs an origin that
+// holds requests.
+func (o options) originate(ctx context.Context, h *lab.Host, www, dir string) error {
+	if o.low {
+		return o.publishLow(ctx, h, www, dir)
+	}
+	if err := o.publish(ctx, h, www, dir); err != nil {
+		return err
+	}
+	types := `types { application/vnd.apple.mpegurl m3u8; video/mp2t ts; }`
+	if o.live {
+		types += ` location ~ m3u8$ { add_header Cache-Control "max-age=1"; }`
+	}
+	return rig.Nginx(ctx, h, www, filepath.Join(dir, "nginx"), types)
 }
 
 // watch has all visits happen.
@@ -184,7 +194,7 @@ func (o options) visit(ctx context.Context, t *stage, i int, peers bool) (played
 	if err != nil {
 		return played{}, err
 	}
-	args := []string{playerArg, "-behind", o.behind.String()}
+	args := []string{playerArg, "-behind", o.behind.String(), "-low=" + strconv.FormatBool(o.low)}
 	if v := t.visits[i]; v.ends > 0 {
 		args = append(args, "-until", (v.ends - v.begins).String())
 	}

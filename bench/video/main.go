@@ -7,6 +7,7 @@
 //
 //	go run ./bench/video                       # on demand, 12 players, 3 renditions
 //	go run ./bench/video -live -n 16 -seconds 600 -join 20s -kill 30s
+//	go run ./bench/video -low -n 16 -segment 2 -behind 3.4s
 //
 // Figures go to bench/results. It needs root, nginx and ffmpeg.
 package main
@@ -35,6 +36,7 @@ type options struct {
 	segment int // seconds
 	behind  time.Duration
 	live    bool
+	low     bool
 	join    time.Duration
 	kill    time.Duration
 	what    string
@@ -59,6 +61,10 @@ func main() {
 		rig.Main(playerMain)
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == originArg {
+		rig.Main(originMain)
+		return
+	}
 	rig.Main(bench)
 }
 
@@ -75,9 +81,11 @@ func parse() options {
 	flag.BoolVar(&o.live, "live", false, "a live stream")
 	flag.DurationVar(&o.join, "join", 0, "how often another player joins a live stream; 0: never")
 	flag.DurationVar(&o.kill, "kill", 0, "how often one leaves it, its agent killed; 0: never")
+	flag.BoolVar(&o.low, "low", false, "the live stream as Low-Latency HLS, in parts of half a second")
 	flag.StringVar(&o.what, "what", "edge,tandem", "what plays: edge alone, tandem")
 	flag.StringVar(&o.page, "report", "", "file for a page that shows the runs")
 	o.Parse(1, "runs of each")
+	o.live = o.live || o.low
 	return o
 }
 
@@ -124,6 +132,9 @@ func (o options) name() string {
 	kind := "vod"
 	if o.live {
 		kind = "live"
+	}
+	if o.low {
+		kind = "low"
 	}
 	name := fmt.Sprintf("%s-n%d-%ds-%g-%g-%g", kind, o.players, o.segment, o.up, o.down, o.edge)
 	if o.join > 0 || o.kill > 0 {

@@ -101,11 +101,16 @@ func playerMain(ctx context.Context) error {
 	f.StringVar(&p.url, "url", "", "of the playlist")
 	f.StringVar(&p.root, "root", "/", "what precedes the paths of files in URLs")
 	f.DurationVar(&p.behind, "behind", 0, "how far behind its source to begin in a live stream")
+	low := f.Bool("low", false, "play by parts")
 	f.DurationVar(&p.until, "until", 0, "when to stop")
 	if err := f.Parse(os.Args[2:]); err != nil {
 		return err
 	}
-	if err := p.play(ctx); err != nil {
+	how := p.segments
+	if *low {
+		how = p.low
+	}
+	if err := p.play(ctx, how); err != nil {
 		return fmt.Errorf("play %s: %w", p.url, err)
 	}
 	return json.NewEncoder(os.Stdout).Encode(told{p.out, p.out.Arrived, p.out.Segments})
@@ -113,7 +118,8 @@ func playerMain(ctx context.Context) error {
 
 func (p *player) since() time.Duration { return time.Since(p.began) }
 
-func (p *player) play(ctx context.Context) error {
+// play plays the stream, of which how loads the media.
+func (p *player) play(ctx context.Context, how func(context.Context) error) error {
 	p.began = time.Now()
 	top, err := p.playlist(ctx, p.url, nil)
 	if err != nil {
@@ -124,7 +130,7 @@ func (p *player) play(ctx context.Context) error {
 		p.variants = slices.DeleteFunc(top.Multivariant.Variants, func(v hls.Variant) bool { return v.IFrame })
 		slices.SortFunc(p.variants, func(a, b hls.Variant) int { return cmp.Compare(a.Bandwidth, b.Bandwidth) })
 	}
-	if err := p.segments(ctx); err != nil {
+	if err := how(ctx); err != nil {
 		return err
 	}
 	p.buffer.end(p.since())

@@ -4,6 +4,7 @@ package ffmpeg
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"testing"
@@ -46,10 +47,24 @@ func run(t testing.TB, dir string, args []string) {
 // it returns is called, or the test ends.
 func Live(t testing.TB, dir string, format ...string) (stop func()) {
 	t.Helper()
+	var out bytes.Buffer
+	return live(t, &out, &out, dir, format)
+}
+
+// Fragments writes a live rendition to w likewise: MP4 with a fragment every half second.
+func Fragments(t testing.TB, w io.Writer) (stop func()) {
+	t.Helper()
+	return live(t, w, &bytes.Buffer{}, "", []string{
+		"-map", "-0:v", "-map", "0:v", "-f", "mp4",
+		"-movflags", "empty_moov+default_base_moof+frag_keyframe+skip_trailer", "-frag_duration", "500000", "pipe:1",
+	})
+}
+
+func live(t testing.TB, out io.Writer, told *bytes.Buffer, dir string, format []string) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, path(t), append(picture("-re"), format...)...)
-	var out bytes.Buffer
-	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &out
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, told
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it writes the end
 	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Start(); err != nil {
@@ -64,7 +79,7 @@ func Live(t testing.TB, dir string, format ...string) (stop func()) {
 	stop = func() { cancel(); <-done }
 	t.Cleanup(func() {
 		if stop(); t.Failed() {
-			t.Logf("ffmpeg: %s", out.Bytes())
+			t.Logf("ffmpeg: %s", told.Bytes())
 		}
 	})
 	return stop
