@@ -142,11 +142,11 @@ func (o options) originate(ctx context.Context, h *lab.Host, www, dir string) er
 	if err := o.publish(ctx, h, www, dir); err != nil {
 		return err
 	}
-	types := `types { application/vnd.apple.mpegurl m3u8; video/mp2t ts; }`
+	conf := `types { application/vnd.apple.mpegurl m3u8; application/dash+xml mpd; video/mp2t ts; video/mp4 mp4 m4s; }`
 	if o.live {
-		types += ` location ~ m3u8$ { add_header Cache-Control "max-age=1"; }`
+		conf += ` location ~ (m3u8|mpd)$ { add_header Cache-Control "max-age=1"; }`
 	}
-	return rig.Nginx(ctx, h, www, filepath.Join(dir, "nginx"), types)
+	return rig.Nginx(ctx, h, www, filepath.Join(dir, "nginx"), conf)
 }
 
 // watch has all visits happen.
@@ -200,9 +200,9 @@ func (o options) visit(ctx context.Context, t *stage, i int, peers bool) (played
 	}
 	if peers {
 		root := "/http/" + t.edge.IP.String() + "/"
-		args = append(args, "-url", "http://"+gateway+root+"index.m3u8", "-root", root)
+		args = append(args, "-url", "http://"+gateway+root+o.index(), "-root", root)
 	} else {
-		args = append(args, "-url", t.url+"/index.m3u8")
+		args = append(args, "-url", t.url+"/"+o.index())
 	}
 	out, err := t.homes[i].Run(ctx, self, args...)
 	if err != nil {
@@ -210,30 +210,44 @@ func (o options) visit(ctx context.Context, t *stage, i int, peers bool) (played
 	}
 	var told told
 	err = json.Unmarshal(out, &told)
-	told.Arrived, told.Segments = told.Arrivals, told.Sums
+	told.Arrived, told.Given = told.Arrivals, told.Parts
 	return told.played, err
+}
+
+// sum is the SHA-256 of what the origin has.
+func (g given) sum(www string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(www, g.Path))
+	if err != nil {
+		return "", err
+	}
+	if end, ok := g.Range.End(); ok && end <= int64(len(b)) {
+		b = b[g.Range.Offset:end]
+	}
+	hash := sha256.Sum256(b)
+	return hex.EncodeToString(hash[:]), nil
 }
 
 // compare compares what players were given with what the origin has; of a live stream,
 // with what the others were given where the origin has it no more.
 func (o options) compare(t *stage, r *result) error {
-	seen := map[string]string{}
+	sums := map[given]string{}
 	for _, p := range r.Players {
-		for path, sum := range p.Segments {
-			want, known := seen[path]
-			if !known {
-				b, err := os.ReadFile(filepath.Join(t.www, path))
-				want = sum
-				if err == nil {
-					hash := sha256.Sum256(b)
-					want = hex.EncodeToString(hash[:])
-				} else if !o.live {
+		for _, g := range p.Given {
+			got := g.Sum
+			g.Sum = ""
+			if _, known := sums[g]; !known {
+				want, err := g.sum(t.www)
+				switch {
+				case err == nil:
+					sums[g] = want
+				case o.live && errors.Is(err, os.ErrNotExist):
+					sums[g] = got
+				default:
 					return fmt.Errorf("origin: %w", err)
 				}
-				seen[path] = want
 			}
-			if sum != want {
-				return fmt.Errorf("%w: %s", errWrong, path)
+			if got != sums[g] {
+				return fmt.Errorf("%w: %s", errWrong, g.Path)
 			}
 		}
 	}

@@ -36,7 +36,7 @@ type place struct {
 
 // found is what is to be loaded next.
 type found struct {
-	url      string
+	media.Resource
 	init     *media.Resource
 	duration time.Duration
 	end      time.Time // of its media, by the clock of the stream
@@ -45,19 +45,19 @@ type found struct {
 
 // low plays the best variant until it is time to stop, or the stream ends.
 func (p *player) low(ctx context.Context) error {
-	p.now = len(p.variants) - 1
-	u, err := url.Parse(p.variants[p.now].URL)
+	p.now = len(p.guide.encodings()) - 1
+	u, err := url.Parse(p.guide.encodings()[p.now].id)
 	if err != nil {
 		return err
 	}
-	first, err := p.playlist(ctx, u.String(), nil)
+	first, err := loadHLS(ctx, p.get, u, nil)
 	switch {
 	case err != nil:
 		return err
-	case first.Media == nil || first.Media.PartTarget == 0 || !first.Media.ServerControl.CanBlockReload:
+	case first.PartTarget == 0 || !first.ServerControl.CanBlockReload:
 		return errors.New("it is no playlist for low latency")
 	}
-	l := &lowPlayer{player: p, url: u, media: first.Media, changed: make(chan struct{})}
+	l := &lowPlayer{player: p, url: u, media: first, changed: make(chan struct{})}
 	ctx, cancel := context.WithCancel(ctx)
 	reloaded := make(chan struct{})
 	go func() { defer close(reloaded); l.reload(ctx) }()
@@ -69,13 +69,10 @@ func (p *player) low(ctx context.Context) error {
 func (l *lowPlayer) reload(ctx context.Context) {
 	m := l.media
 	for ctx.Err() == nil && !m.EndList {
-		got, err := l.playlist(ctx, m.Reload(l.url).String(), m)
-		if err == nil && got.Media == nil {
-			err = errors.New("a variant without media")
-		}
+		got, err := loadHLS(ctx, l.get, m.Reload(l.url), m)
 		l.mu.Lock()
 		if l.err = err; err == nil {
-			m, l.media = got.Media, got.Media
+			m, l.media = got, got
 		}
 		close(l.changed)
 		l.changed = make(chan struct{})
@@ -155,7 +152,7 @@ func find(m *hls.Media, where place) *found {
 			continue
 		}
 		if len(s.Parts) == 0 && where.part == 0 {
-			return &found{s.URL, s.Init, s.Duration, s.ProgramTime.Add(s.Duration), place{s.Number + 1, 0}}
+			return &found{s.Resource, s.Init, s.Duration, s.ProgramTime.Add(s.Duration), place{s.Number + 1, 0}}
 		}
 		if f := findPart(&s, where); f != nil {
 			return f
@@ -172,7 +169,7 @@ func findPart(s *media.Segment, where place) *found {
 	end := s.ProgramTime
 	for i, p := range s.Parts {
 		if end = end.Add(p.Duration); i == where.part {
-			return &found{p.URL, s.Init, p.Duration, end, place{s.Number, i + 1}}
+			return &found{p.Resource, s.Init, p.Duration, end, place{s.Number, i + 1}}
 		}
 	}
 	return nil
@@ -180,13 +177,13 @@ func findPart(s *media.Segment, where place) *found {
 
 // load gets what was found, with its initialization.
 func (l *lowPlayer) load(ctx context.Context, f *found) error {
-	if f.init != nil && !l.inits[f.init.URL] {
-		l.inits[f.init.URL] = true
-		if _, err := l.keep(ctx, f.init.URL); err != nil {
+	if f.init != nil && !l.inits[*f.init] {
+		l.inits[*f.init] = true
+		if _, err := l.keep(ctx, *f.init); err != nil {
 			return err
 		}
 	}
-	_, err := l.keep(ctx, f.url)
+	_, err := l.keep(ctx, f.Resource)
 	return err
 }
 
@@ -202,7 +199,7 @@ func (l *lowPlayer) hinted(ctx context.Context, m *hls.Media, changed <-chan str
 	if hint == "" {
 		return nil, wait(ctx, changed)
 	}
-	if _, err := l.keep(ctx, hint); err != nil {
+	if _, err := l.keep(ctx, media.Resource{URL: hint}); err != nil {
 		return nil, fmt.Errorf("hint: %w", err)
 	}
 	for {
@@ -212,7 +209,7 @@ func (l *lowPlayer) hinted(ctx context.Context, m *hls.Media, changed <-chan str
 		}
 		f := find(m, where)
 		switch {
-		case f != nil && f.url == hint:
+		case f != nil && f.URL == hint:
 			return f, nil
 		case f != nil || m.EndList: // the hint was wrong
 			return nil, nil //nolint:nilnil // see above
@@ -242,7 +239,8 @@ func (l *lowPlayer) show(f *found) {
 	}
 	b.add(l.since(), d, f.duration/2)
 	l.out.Media += f.duration.Seconds()
-	l.out.Rate += float64(l.variants[l.now].Bandwidth) * f.duration.Seconds()
-	l.out.Tops[l.variants[l.now].Resolution] += f.duration.Seconds()
+	e := l.guide.encodings()[l.now]
+	l.out.Rate += float64(e.bandwidth) * f.duration.Seconds()
+	l.out.Tops[e.name] += f.duration.Seconds()
 	l.behinds = append(l.behinds, (time.Since(f.end) + b.ahead).Seconds())
 }

@@ -1,13 +1,14 @@
 //go:build linux
 
-// Command video plays HLS on hosts of the lab, with a player on each that behaves as
-// hls.js does: a stream that ffmpeg has made, from nginx through `tandem edge`, once
+// Command video plays HLS or DASH on hosts of the lab, with a player on each that behaves
+// as hls.js does: a stream that ffmpeg has made, from nginx through `tandem edge`, once
 // straight from the edge and once by the gateway of an agent on each host. Every segment
 // is compared with the origin's.
 //
 //	go run ./bench/video                       # on demand, 12 players, 3 renditions
 //	go run ./bench/video -live -n 16 -seconds 600 -join 20s -kill 30s
 //	go run ./bench/video -low -n 16 -segment 2 -behind 3.4s
+//	go run ./bench/video -format time          # DASH; also number, timeline, list, ranges
 //
 // Figures go to bench/results. It needs root, nginx and ffmpeg.
 package main
@@ -37,6 +38,7 @@ type options struct {
 	behind  time.Duration
 	live    bool
 	low     bool
+	format  string
 	join    time.Duration
 	kill    time.Duration
 	what    string
@@ -79,6 +81,7 @@ func parse() options {
 	flag.IntVar(&o.segment, "segment", 4, "length of a segment in seconds")
 	flag.DurationVar(&o.behind, "behind", 7500*time.Millisecond, "how far behind the source players of a live stream are")
 	flag.BoolVar(&o.live, "live", false, "a live stream")
+	flag.StringVar(&o.format, "format", "hls", "hls, or how a DASH stream names its segments: number, timeline, time, list, ranges (of one file)")
 	flag.DurationVar(&o.join, "join", 0, "how often another player joins a live stream; 0: never")
 	flag.DurationVar(&o.kill, "kill", 0, "how often one leaves it, its agent killed; 0: never")
 	flag.BoolVar(&o.low, "low", false, "the live stream as Low-Latency HLS, in parts of half a second")
@@ -91,6 +94,9 @@ func parse() options {
 
 func bench(ctx context.Context) error {
 	o := parse()
+	if _, dash := addressing[o.format]; !dash && o.format != "hls" || o.live && o.format == "ranges" || o.low && o.format != "hls" {
+		return fmt.Errorf("-format %q: want hls, which is all that has -low, number, timeline, time, list, or on demand ranges", o.format)
+	}
 	_, remove, err := rig.Tools(ctx, &o.Binary)
 	if err != nil {
 		return err
@@ -135,6 +141,9 @@ func (o options) name() string {
 	}
 	if o.low {
 		kind = "low"
+	}
+	if o.format != "hls" {
+		kind += "-dash-" + o.format
 	}
 	name := fmt.Sprintf("%s-n%d-%ds-%g-%g-%g", kind, o.players, o.segment, o.up, o.down, o.edge)
 	if o.join > 0 || o.kill > 0 {

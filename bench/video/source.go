@@ -40,43 +40,89 @@ func ffmpeg(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// publish puts an HLS stream of all renditions into www: all of it, or as it happens.
+// publish puts a stream of all renditions into www: all of it, or as it happens.
 func (o options) publish(ctx context.Context, h *lab.Host, www, dir string) error {
-	var top strings.Builder
-	top.WriteString("#EXTM3U\n")
+	var files []string
 	for _, r := range o.ladder() {
 		file, err := encode(ctx, dir, r, o.seconds, o.segment)
 		if err != nil {
 			return err
 		}
+		files = append(files, file)
+	}
+	if o.format != "hls" {
+		return o.pack(ctx, h, filepath.Join(dir, "dash.log"), append(o.inputs(files...), o.dash(www)...))
+	}
+	var top strings.Builder
+	top.WriteString("#EXTM3U\n")
+	for i, r := range o.ladder() {
 		to := filepath.Join(www, r.name)
 		if err := os.MkdirAll(to, 0o755); err != nil {
 			return fmt.Errorf("stream: %w", err)
 		}
 		fmt.Fprintf(&top, "#EXT-X-STREAM-INF:BANDWIDTH=%d,RESOLUTION=%s\n%s/index.m3u8\n", 1100*r.kbits, r.size, r.name)
-		args := []string{"-i", file, "-c", "copy", "-f", "hls", "-hls_time", fmt.Sprint(o.segment), "-hls_segment_filename", filepath.Join(to, "%05d.ts")}
+		args := append(o.inputs(files[i]), "-c", "copy", "-f", "hls", "-hls_time", fmt.Sprint(o.segment), "-hls_segment_filename", filepath.Join(to, "%05d.ts"))
 		if o.live {
-			args = append([]string{"-re", "-stream_loop", "-1"}, append(args, "-hls_list_size", "8", "-hls_delete_threshold", "8",
-				"-hls_flags", "delete_segments+program_date_time+temp_file")...)
+			args = append(args, "-hls_list_size", "8", "-hls_delete_threshold", "8", "-hls_flags", "delete_segments+program_date_time+temp_file")
 		} else {
 			args = append(args, "-hls_playlist_type", "vod")
 		}
-		args = append(args, filepath.Join(to, "index.m3u8"))
-		if !o.live {
-			if err := ffmpeg(ctx, args...); err != nil {
-				return err
-			}
-			continue
-		}
-		cmd := h.Command(ctx, "ffmpeg", append([]string{"-nostdin", "-v", "error", "-y"}, args...)...)
-		if err := rig.Background(cmd, filepath.Join(dir, r.name+".log")); err != nil {
+		if err := o.pack(ctx, h, filepath.Join(dir, r.name+".log"), append(args, filepath.Join(to, "index.m3u8"))); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(www, "index.m3u8"), []byte(top.String()), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(www, o.index()), []byte(top.String()), 0o644); err != nil {
 		return fmt.Errorf("stream: %w", err)
 	}
 	return nil
+}
+
+// index is the name of what players open.
+func (o options) index() string {
+	if o.format == "hls" {
+		return "index.m3u8"
+	}
+	return "index.mpd"
+}
+
+// inputs are ffmpeg's arguments to read files, at the pace of a live stream if it is one.
+func (o options) inputs(files ...string) (args []string) {
+	for _, f := range files {
+		if o.live {
+			args = append(args, "-re", "-stream_loop", "-1")
+		}
+		args = append(args, "-i", f)
+	}
+	return args
+}
+
+// addressing is how ffmpeg is told what a DASH stream names its segments by.
+var addressing = map[string][]string{
+	"number":   {"-use_timeline", "0"},
+	"timeline": {"-use_timeline", "1"},
+	"time":     {"-use_timeline", "1", "-media_seg_name", "chunk-$RepresentationID$-$Time$.m4s"},
+	"list":     {"-use_template", "0"},
+	"ranges":   {"-single_file", "1"},
+}
+
+// dash are ffmpeg's arguments to write a DASH stream of all inputs.
+func (o options) dash(www string) (args []string) {
+	for i := range o.ladder() {
+		args = append(args, "-map", fmt.Sprint(i))
+	}
+	args = append(args, "-c", "copy", "-tag:v", "avc1", "-f", "dash", "-seg_duration", fmt.Sprint(o.segment), "-adaptation_sets", "id=0,streams=v")
+	if o.live {
+		args = append(args, "-window_size", "8", "-extra_window_size", "8", "-update_period", "1")
+	}
+	return append(append(args, addressing[o.format]...), filepath.Join(www, o.index()))
+}
+
+// pack has ffmpeg write a stream: to its end, or in the background on a host.
+func (o options) pack(ctx context.Context, h *lab.Host, log string, args []string) error {
+	if !o.live {
+		return ffmpeg(ctx, args...)
+	}
+	return rig.Background(h.Command(ctx, "ffmpeg", append([]string{"-nostdin", "-v", "error", "-y"}, args...)...), log)
 }
 
 // ladder are the renditions that the stream has.
