@@ -111,3 +111,55 @@ func TestMPDUpdates(t *testing.T) {
 		}
 	})
 }
+
+// Periods come and go, or move with what they list, and the track goes on.
+func TestMovingPeriods(t *testing.T) {
+	for name, write := range map[string]func(from int) string{
+		"come and go": func(from int) string { // three segments each
+			s := ""
+			for p := from / 3; p <= (from+5)/3; p++ {
+				s += fmt.Sprintf(`<Period id="p%d" start="PT%dS"><AdaptationSet mimeType="video/mp4"><SegmentTemplate timescale="1" duration="2" startNumber="%d" media="/a/$Number$"/><Representation id="a" bandwidth="1"/></AdaptationSet></Period>`, p, 6*p, 3*p)
+			}
+			return s
+		},
+		"move": func(from int) string {
+			s := fmt.Sprintf(`<Period id="0" start="PT%dS"><AdaptationSet mimeType="video/mp4"><Representation id="a" bandwidth="1"><SegmentList timescale="1" duration="2" startNumber="%d">`, 2*from, from)
+			for n := from; n < from+5; n++ {
+				s += fmt.Sprintf(`<SegmentURL media="/a/%d"/>`, n)
+			}
+			return s + `</SegmentList></Representation></AdaptationSet></Period>`
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+				began := time.Now().Add(-100 * time.Second)
+				set := func() {
+					from := int(time.Since(began)/(2*time.Second)) - 5
+					o.set("/l.mpd", fmt.Sprintf(`<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-live:2011" minBufferTime="PT2S" type="dynamic" availabilityStartTime="%s" minimumUpdatePeriod="PT2S" timeShiftBufferDepth="PT10S">`,
+						began.UTC().Format(time.RFC3339Nano))+write(from)+"</MPD>")
+				}
+				set()
+				id := serve(o, s, "/l.mpd")[0]
+				s.Served("/a/49", "", "")
+				for i := range 20 {
+					pass(2 * time.Second)
+					set()
+					s.Served(fmt.Sprintf("/a/%d", 46+i), "", "")
+				}
+				pass(2 * time.Second)
+				got, ended := names(t, s, id)
+				for n := 49; n < 69; n++ {
+					if want := fmt.Sprintf("/a/%d", n); !slices.Contains(got, want) {
+						t.Errorf("%s is not in the track", want)
+					}
+				}
+				if seg, _, ok := copyOf(t, s, id).Find("/a/60"); !ok || seg.Start != 120*time.Second {
+					t.Errorf("%t, %+v", ok, seg)
+				}
+				if ended {
+					t.Error("the track has ended")
+				}
+			})
+		})
+	}
+}

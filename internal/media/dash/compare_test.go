@@ -1,6 +1,7 @@
 package dash
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,14 @@ func TestCompare(t *testing.T) {
 	steady := live(`timeShiftBufferDepth="PT9S"`, one(`<SegmentTemplate duration="2" media="s$Number$"/>`))
 	period := func(id, start string) string {
 		return `<Period id="` + id + `" start="` + start + `"><AdaptationSet><Representation id="1"><SegmentTemplate duration="2" media="` + id + `$Number$"/></Representation></AdaptationSet></Period>`
+	}
+	// window is the list of three segments of 2 s from one on, as ffmpeg writes it.
+	window := func(from int) string {
+		s := fmt.Sprintf(`<Period id="0" start="PT%dS"><AdaptationSet><Representation id="1"><SegmentList duration="2" startNumber="%d">`, 2*from, from)
+		for n := from; n < from+3; n++ {
+			s += fmt.Sprintf(`<SegmentURL media="%d"/>`, n)
+		}
+		return live(`minimumUpdatePeriod="PT2S"`, s+`</SegmentList></Representation></AdaptationSet></Period>`)
 	}
 	cdns := func(a, b string) string {
 		return live("", `<BaseURL serviceLocation="`+a+`">https://`+a+`/</BaseURL><BaseURL serviceLocation="`+b+`">https://`+b+`/</BaseURL>`+one(`<SegmentTemplate duration="2" media="s$Number$"/>`))
@@ -51,7 +60,9 @@ func TestCompare(t *testing.T) {
 		},
 		{"a segment in between", timed("10", `<S t="0" d="2" r="4"/>`), timed("12", `<S t="2" d="1" r="1"/><S d="2" r="3"/>`), media.Contradicts, "segment 1 at 2s: lasts 1s"},
 		{"static becomes dynamic", strings.Replace(steady, "dynamic", "static", 1), steady, media.Contradicts, "dynamic, and before it was static"},
-		{"a period moves", live("", period("a", "PT0S")+period("b", "PT10S")), live("", period("b", "PT11S")), media.Contradicts, `period "b" begins at 11s, and before it was 10s`},
+		{"a period moves, and its segments with it", live("", period("a", "PT0S")+period("b", "PT10S")), live("", period("b", "PT11S")), media.Restarted, ""},
+		{"a period moves, and its segments do not", window(3), window(4), media.Continues, ""},
+		{"a period moves, and its segments do by another time", window(3), strings.Replace(window(4), "PT8S", "PT9S", 1), media.Restarted, ""},
 		{
 			"one of two has other names", live("", period("a", "PT0S")+period("b", "PT10S")), live("", period("a", "PT0S")+strings.Replace(period("b", "PT10S"), "b$", "x$", 1)), media.Contradicts,
 			"segment 1 at 10s: another URL than before",
