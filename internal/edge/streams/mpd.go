@@ -68,11 +68,11 @@ func (r *reader) listDASH(change media.Change, now time.Time) (*listing, error) 
 	return l, nil
 }
 
-// location is the service location of a representation that is on this host.
+// location is the base URL of a representation that is on this host.
 func (r *reader) location(rep *dash.Representation) string {
 	for _, b := range rep.Bases {
 		if strings.HasPrefix(b.URL, r.host+"/") {
-			return b.ServiceLocation
+			return b.URL
 		}
 	}
 	return ""

@@ -91,6 +91,20 @@ func (p *parser) steering(e *element) error {
 	if err != nil {
 		return err
 	}
+	if ref := e.str("proxyServerURL"); ref != "" {
+		proxy, err := p.resolve(p.mpd.base, ref)
+		if err != nil {
+			return err
+		}
+		via, err := url.Parse(proxy)
+		if err != nil {
+			return err
+		}
+		q := via.Query()
+		q.Set("url", u)
+		via.RawQuery = q.Encode()
+		u = via.String()
+	}
 	p.mpd.Steering = &Steering{URL: u, Default: strings.Fields(e.str("defaultServiceLocation")), QueryBeforeStart: e.str("queryBeforeStart") == "true"}
 	return nil
 }

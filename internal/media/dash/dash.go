@@ -43,7 +43,7 @@ type UTCTiming struct{ Scheme, Value string }
 
 // Steering is ContentSteering (ETSI TS 103 998).
 type Steering struct {
-	URL              string   // of the steering manifest
+	URL              string   // of the steering manifest, by way of the proxy if there is one
 	Default          []string // service locations to begin with
 	QueryBeforeStart bool
 }

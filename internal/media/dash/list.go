@@ -11,17 +11,17 @@ import (
 
 // List gives the segments of a representation, by its place in Representations,
 // that are there at now, by the clock of the publisher. URLs are those of the
-// service location that is named, or of the first where that has none.
+// service location or base URL that is named, or of the first where there is none such.
 //
 // What a timeline or list names is listed, whatever the clock says; what follows
 // from a duration, or from a run without end, is listed as far as it is
 // available and within the time shift buffer, the newest 10,000 segments at most.
-func (m *MPD) List(representation int, now time.Time, serviceLocation string) (Listing, error) {
+func (m *MPD) List(representation int, now time.Time, place string) (Listing, error) {
 	if representation < 0 || representation >= len(m.Representations) {
 		return Listing{}, fmt.Errorf("MPD: no representation %d", representation)
 	}
 	r := &m.Representations[representation]
-	l := lister{m: m, r: r, a: &r.address, p: m.Periods[r.Period], b: r.base(serviceLocation), urlsLeft: media.MaxURLs}
+	l := lister{m: m, r: r, a: &r.address, p: m.Periods[r.Period], b: r.base(place), urlsLeft: media.MaxURLs}
 	if l.p.Early {
 		return Listing{}, nil
 	}
@@ -32,9 +32,9 @@ func (m *MPD) List(representation int, now time.Time, serviceLocation string) (L
 	return l.out, nil
 }
 
-func (r *Representation) base(serviceLocation string) Base {
+func (r *Representation) base(place string) Base {
 	for _, b := range r.Bases {
-		if b.ServiceLocation == serviceLocation && serviceLocation != "" {
+		if place != "" && (b.ServiceLocation == place || b.URL == place) {
 			return b
 		}
 	}

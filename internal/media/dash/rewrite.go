@@ -123,7 +123,11 @@ func (w *rewriter) close(path []*element) error {
 		if to, err = w.baseURL(text, &w.levels[len(w.levels)-1]); err != nil {
 			return err
 		}
-	case "Location", "PatchLocation", "ContentSteering", "ImportedMPD":
+	case "ContentSteering":
+		if e.str("proxyServerURL") == "" { // else it is for the proxy, which players tell of it
+			to = w.document(text)
+		}
+	case "Location", "PatchLocation", "ImportedMPD":
 		to = w.document(text)
 	}
 	raw := w.in[e.from:e.to]

@@ -25,6 +25,7 @@ func TestRewrite(t *testing.T) {
   <BaseURL><![CDATA[https://cdn.example/c?x=1&y=2]]></BaseURL>
   <Location>next.mpd?a=1&amp;b=2</Location>
   <PatchLocation ttl="60">/patch.mpp</PatchLocation>
+  <ContentSteering>https://cdn.example/s</ContentSteering>
   <ContentSteering proxyServerURL="https://cdn.example/proxy">https://cdn.example/s</ContentSteering>
   <Period xlink:href='https://cdn.example/p?a="1"' xlink:actuate="onLoad"/>
   <Period xlink:href="urn:mpeg:dash:resolve-to-zero:2013">
@@ -49,7 +50,8 @@ func TestRewrite(t *testing.T) {
   <BaseURL>/gw/cdn.example/c?x=1&amp;y=2</BaseURL>
   <Location>/gw/cdn.example/live/v1/next.mpd?a=1&amp;b=2</Location>
   <PatchLocation ttl="60">/gw/cdn.example/patch.mpp</PatchLocation>
-  <ContentSteering proxyServerURL="/gw/cdn.example/proxy">/gw/cdn.example/s</ContentSteering>
+  <ContentSteering>/gw/cdn.example/s</ContentSteering>
+  <ContentSteering proxyServerURL="/gw/cdn.example/proxy">https://cdn.example/s</ContentSteering>
   <Period xlink:href='/gw/cdn.example/p?a=%221%22' xlink:actuate="onLoad"/>
   <Period xlink:href="urn:mpeg:dash:resolve-to-zero:2013">
     <EventStream xlink:href="/gw/cdn.example/e"><Event><BaseURL>https://cdn.example/x</BaseURL></Event></EventStream>
