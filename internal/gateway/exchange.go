@@ -143,6 +143,7 @@ func (x *exchange) answer(resp *http.Response) {
 		}
 		body = io.MultiReader(bytes.NewReader(text), resp.Body)
 		if len(text) <= maxPlaylist {
+			x.g.variables.saw(x.url, text)
 			x.g.streams.saw(x.url, resp.Header, text)
 			body = bytes.NewReader(x.playlist(text, h))
 		}
@@ -214,7 +215,7 @@ func (x *exchange) here() string { return "http://" + x.r.Host + x.prefix }
 // passed on as it is.
 func (x *exchange) playlist(text []byte, h http.Header) []byte {
 	verdicts := map[string]bool{x.url.Scheme + "://" + x.url.Host: true}
-	out, err := rewrite(x.url, text, func(abs *url.URL) string {
+	out, err := rewrite(x.url, text, x.g.variables.of(x.url), func(abs *url.URL) string {
 		there := pathOf(abs)
 		u, err := parseTarget(there)
 		if err != nil {

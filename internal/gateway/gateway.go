@@ -56,6 +56,8 @@ type Gateway struct {
 	objects  *objects
 	streams  *streams
 	traffic  traffic
+	// variables are those of multivariant playlists.
+	variables *variables
 }
 
 // traffic counts what the gateway gives, in bytes, but for the requests.
@@ -104,7 +106,7 @@ func New(ctx context.Context, cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		log: cfg.Logger, ln: ln, policy: cfg.Policy, engine: cfg.Engine, docs: cfg.Engine, http: client, pairings: pairings,
-		streams: &streams{engine: cfg.Engine, open: map[string]*watched{}},
+		streams: &streams{engine: cfg.Engine, open: map[string]*watched{}}, variables: newVariables(),
 	}
 	_, g.port, _ = net.SplitHostPort(g.Addr())
 	if g.objects, err = openObjects(g, filepath.Join(cfg.Data, "objects"), cfg.Quota); err != nil {

@@ -13,12 +13,12 @@ import (
 var errNoPlaylist = errors.New("neither an HLS playlist nor an MPD")
 
 // rewrite puts f(URL) for the references of a playlist or MPD that came from base, and
-// leaves those for which that is "".
-func rewrite(base *url.URL, text []byte, f func(*url.URL) string) ([]byte, error) {
+// leaves those for which that is "". A media playlist may import variables.
+func rewrite(base *url.URL, text []byte, variables map[string]string, f func(*url.URL) string) ([]byte, error) {
 	start := bytes.TrimSpace(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")))
 	switch {
 	case bytes.HasPrefix(start, []byte("#EXTM3U")):
-		return hls.Rewrite(text, base, f)
+		return hls.Rewrite(text, hls.Context{Base: base, Variables: variables}, f)
 	case bytes.HasPrefix(start, []byte("<")) && bytes.Contains(start, []byte("<MPD")):
 		return dash.Rewrite(text, base, f)
 	}

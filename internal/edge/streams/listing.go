@@ -52,6 +52,9 @@ type reader struct {
 	hls  *hls.Media // as it was loaded last
 	dash *dash.MPD  // likewise
 	old  time.Time  // since when loads have been old copies of that; zero: they are not
+	// variables are those that a multivariant playlist defines, or whose multivariant
+	// playlist does.
+	variables map[string]string
 }
 
 func newReader(key string, k kind, public *url.URL) (*reader, error) {
@@ -69,11 +72,12 @@ func (r *reader) read(b []byte, now time.Time) (l *listing, children []string, e
 		l, err := r.readDASH(b, now)
 		return l, nil, err
 	}
-	p, err := hls.Parse(b, hls.Context{Base: r.base, Previous: r.hls})
+	p, err := hls.Parse(b, hls.Context{Base: r.base, Variables: r.variables, Previous: r.hls})
 	if err != nil {
 		return nil, nil, err
 	}
 	if p.Multivariant != nil {
+		r.variables = p.Variables
 		return nil, r.children(p.Multivariant), nil
 	}
 	m := p.Media

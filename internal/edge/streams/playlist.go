@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -39,8 +40,9 @@ type playlist struct {
 	read    string // entity tag of the version that the tracks go by; empty: it does not tell
 
 	// Guarded by s.mu.
-	names    map[string]bool // what it lists
-	children []string        // keys of its media playlists
+	names     map[string]bool   // what it lists
+	children  []string          // keys of its media playlists
+	variables map[string]string // that those may import
 
 	ready  chan struct{}             // closed when it was read once, or could not be
 	wakeup chan struct{}             // of one place
@@ -219,6 +221,9 @@ func (p *playlist) loaded(now time.Time, b []byte, tag string, err error) {
 	var l *listing
 	var children []string
 	if err == nil {
+		if bytes.Contains(b, []byte("IMPORT=")) {
+			p.reader.variables = p.s.variables(p.key)
+		}
 		l, children, err = p.reader.read(b, now)
 	}
 	if err != nil {
@@ -236,7 +241,7 @@ func (p *playlist) loaded(now time.Time, b []byte, tag string, err error) {
 	}
 	if l == nil {
 		p.follow.took(now, tag, &listing{})
-		p.s.adopt(p, children)
+		p.s.adopt(p, children, p.reader.variables)
 		p.settled()
 		return
 	}

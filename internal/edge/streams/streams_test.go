@@ -269,6 +269,25 @@ func TestMultivariant(t *testing.T) {
 	})
 }
 
+// Media playlists use the variables of their multivariant playlist, those of a query as well
+// (EXT-X-DEFINE).
+func TestVariables(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+		o.set("/main.m3u8?v=7", "#EXTM3U\n#EXT-X-DEFINE:NAME=\"dir\",VALUE=\"/x\"\n#EXT-X-DEFINE:QUERYPARAM=\"v\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8?v={$v}\n")
+		o.set("/a.m3u8?v=7", "#EXTM3U\n#EXT-X-DEFINE:IMPORT=\"dir\"\n#EXT-X-DEFINE:QUERYPARAM=\"v\"\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{$dir}/1.ts?{$v}\n#EXT-X-ENDLIST\n")
+		serve(o, s, "/main.m3u8?v=7")
+		id := serveOne(t, o, s, "/a.m3u8?v=7")
+		if got, _ := names(t, s, id); !slices.Equal(got, []string{"/x/1.ts?7"}) {
+			t.Errorf("the track has %v", got)
+		}
+		// Nobody else may import them.
+		o.set("/b.m3u8", "#EXTM3U\n#EXT-X-DEFINE:IMPORT=\"dir\"\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{$dir}/1.ts\n#EXT-X-ENDLIST\n")
+		if ids := serve(o, s, "/b.m3u8"); len(ids) > 0 {
+			t.Errorf("tracks %v", ids)
+		}
+	})
+}
+
 // Low-latency players ask for states of a playlist; it is one playlist.
 func TestBlockingReload(t *testing.T) {
 	inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {

@@ -11,8 +11,9 @@ import (
 	"github.com/tandem-cdn/tandem/internal/track"
 )
 
-// adopt makes the media playlists of a multivariant playlist one stream.
-func (s *Streams) adopt(p *playlist, children []string) {
+// adopt makes the media playlists of a multivariant playlist one stream. They may import its
+// variables.
+func (s *Streams) adopt(p *playlist, children []string, variables map[string]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.playlists[p.key] != p {
@@ -27,12 +28,24 @@ func (s *Streams) adopt(p *playlist, children []string) {
 	if !known {
 		id = newStream()
 	}
-	s.streams[p.key], p.children = id, children
+	s.streams[p.key], p.children, p.variables = id, children, variables
 	for _, c := range children {
 		if _, ok := s.streams[c]; !ok {
 			s.streams[c] = id
 		}
 	}
+}
+
+// variables are those that a media playlist may import.
+func (s *Streams) variables(key string) map[string]string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, p := range s.playlists {
+		if len(p.variables) > 0 && slices.Contains(p.children, key) {
+			return p.variables
+		}
+	}
+	return nil
 }
 
 func newStream() (id track.StreamID) {

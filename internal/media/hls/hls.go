@@ -145,7 +145,8 @@ const (
 	maxDateRanges = 10_000
 	maxAssets     = 16 // of a date range
 	maxVariables  = 1000
-	maxReports    = 1000 // reports and hints
-	maxKeyFormats = 16   // in effect at a time
+	maxDefined    = 64 << 10 // bytes of the names and values of variables
+	maxReports    = 1000     // reports and hints
+	maxKeyFormats = 16       // in effect at a time
 	maxSequence   = 1 << 62
 )

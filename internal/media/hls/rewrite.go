@@ -19,16 +19,11 @@ import (
 //
 // What is a reference to a variable in a URI is replaced by its value before f
 // sees it. EXT-X-DEFINE itself stays, so a player that gets the result must find
-// the parameters of QUERYPARAM in the URL that it asked for.
+// the parameters of QUERYPARAM in the URL that it asked for. Of the context Previous
+// does not count.
 //
 // A playlist need not be free of contradictions to be rewritten, only legible.
-func Rewrite(playlist []byte, base *url.URL, f func(abs *url.URL) string) ([]byte, error) {
-	return RewriteWith(playlist, Context{Base: base}, f)
-}
-
-// RewriteWith is [Rewrite] for a media playlist that may import variables. Of
-// the context Previous does not count.
-func RewriteWith(playlist []byte, c Context, f func(abs *url.URL) string) ([]byte, error) {
+func Rewrite(playlist []byte, c Context, f func(abs *url.URL) string) ([]byte, error) {
 	if err := media.CheckBase(c.Base); err != nil {
 		return nil, fmt.Errorf("rewrite HLS playlist: %w", err)
 	}

@@ -14,6 +14,11 @@ import (
 	"github.com/tandem-cdn/tandem/internal/media/mediatest"
 )
 
+// rewriteAt is Rewrite without variables of another playlist.
+func rewriteAt(playlist []byte, base *url.URL, f func(*url.URL) string) ([]byte, error) {
+	return Rewrite(playlist, Context{Base: base}, f)
+}
+
 func TestRewrite(t *testing.T) {
 	cases := []struct{ name, in, want string }{
 		{
@@ -89,7 +94,7 @@ a.mp4
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			mediatest.Rewrites(t, Rewrite, base, c.in, c.want)
+			mediatest.Rewrites(t, rewriteAt, base, c.in, c.want)
 		})
 	}
 }
@@ -107,12 +112,12 @@ func TestRewriteErrors(t *testing.T) {
 		{header + strings.Repeat("a\n", 10_000), strings.Repeat("x", 7000), "more than 67108864 bytes"},
 	}
 	for _, c := range cases {
-		_, err := Rewrite([]byte(c.in), base, func(*url.URL) string { return c.to })
+		_, err := rewriteAt([]byte(c.in), base, func(*url.URL) string { return c.to })
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%.100q: error %v, want %q", c.in, err, c.want)
 		}
 	}
-	got, err := RewriteWith([]byte(header+"#EXT-X-DEFINE:IMPORT=\"i\"\n{$i}/a\n"), Context{Base: base, Variables: map[string]string{"i": "/x"}}, mediatest.Gateway)
+	got, err := Rewrite([]byte(header+"#EXT-X-DEFINE:IMPORT=\"i\"\n{$i}/a\n"), Context{Base: base, Variables: map[string]string{"i": "/x"}}, mediatest.Gateway)
 	if err != nil || !strings.HasSuffix(string(got), "\n/gw/cdn.example/x/a\n") {
 		t.Errorf("imported variable: %v, %q", err, got)
 	}
@@ -203,10 +208,10 @@ func FuzzRewrite(f *testing.F) {
 	c := Context{Base: base, Variables: imports}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		model, parseErr := Parse(in, c)
-		if out, err := RewriteWith(in, c, func(*url.URL) string { return "" }); err == nil && string(out) != string(in) {
+		if out, err := Rewrite(in, c, func(*url.URL) string { return "" }); err == nil && string(out) != string(in) {
 			t.Fatalf("changed without need: %q", out)
 		}
-		out, err := RewriteWith(in, c, (*url.URL).String)
+		out, err := Rewrite(in, c, (*url.URL).String)
 		if parseErr != nil {
 			return
 		}

@@ -13,6 +13,7 @@ import (
 type variables struct {
 	values  map[string]string
 	missing map[string]bool
+	size    int // bytes of names and values
 	left    int // bytes that may still be put in place of references
 }
 
@@ -62,8 +63,8 @@ func (v *variables) set(name, value string, known bool, kinds int) error {
 	if _, twice := v.values[name]; twice || v.missing[name] {
 		return errors.New("the variable is defined twice")
 	}
-	if len(v.values)+len(v.missing) == maxVariables {
-		return fmt.Errorf("more than %d variables", maxVariables)
+	if v.size += len(name) + len(value); len(v.values)+len(v.missing) == maxVariables || v.size > maxDefined {
+		return fmt.Errorf("more than %d variables or %d bytes of them", maxVariables, maxDefined)
 	}
 	if v.values == nil {
 		v.values, v.missing, v.left = map[string]string{}, map[string]bool{}, maxExpanded
