@@ -33,7 +33,7 @@ var layers = [][]string{
 	{"internal/fetch/", "internal/swarm/", "internal/session/", "internal/store/", "internal/ledger/", "internal/stream/", "internal/geo/"},
 	{"internal/transport/", "internal/portmap/", "internal/upload/", "internal/governor/"},
 	{"internal/nat/"},
-	{"internal/config/", "internal/inbox/", "internal/serving/", "internal/hoststate/", "internal/filehash/", "internal/keyfile/", "scenarios/"},
+	{"internal/config/", "internal/inbox/", "internal/serving/", "internal/hoststate/", "internal/filehash/", "internal/keyfile/", "internal/steering/", "scenarios/"},
 	{"internal/wire/", "internal/manifest/", "internal/chunkmap/", "internal/track/", "internal/grant/", "internal/twinhash/", "internal/media/", "internal/media/hls/", "internal/media/dash/"},
 }
 
