@@ -49,6 +49,8 @@ type Engine struct {
 	p2pErr   error
 	controls map[string]*control
 	streams  map[streamKey]*streaming
+
+	openShows, guardedShows *presentations
 }
 
 // p2p is what an engine has once it takes part in swarms.
@@ -63,6 +65,7 @@ type p2p struct {
 // New returns an engine. Close must be called in the end.
 func New(cfg Config) (*Engine, error) {
 	e := &Engine{cfg: cfg, log: cfg.Logger, data: cfg.Data, controls: map[string]*control{}, streams: map[streamKey]*streaming{}, echoes: make(chan string, 1)}
+	e.openShows, e.guardedShows = newPresentations(), newPresentations()
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}

@@ -27,7 +27,9 @@ type hinted struct {
 func newHinted(t *testing.T) *hinted {
 	ctx, cancel := context.WithCancel(t.Context())
 	store := stream.NewStore(t.TempDir(), 1<<20, 1<<20)
+	at := &url.URL{Scheme: "https", Host: "a.example", Path: "/l.m3u8"}
 	s := &streaming{
+		base: baseOf(at),
 		d: stream.New(stream.Options{
 			Config: stream.Config{Live: true}, Edge: silentEdge{}, Store: store,
 			Announce: func(stream.TrackID, int) {}, Withdraw: func(stream.TrackID) {},
@@ -46,7 +48,7 @@ func newHinted(t *testing.T) *hinted {
 	tr := &tracking{Track: stream.NewTrack(track.Header{Name: "/l.m3u8"}), s: s, used: make(chan struct{}, 1)}
 	tr.id = s.d.Add(tr.Track, 1)
 	s.byID = []*tracking{tr}
-	h := &hinted{Stream: &Stream{at: &url.URL{Scheme: "https", Host: "a.example", Path: "/l.m3u8"}, shared: s}, t: t, track: tr}
+	h := &hinted{Stream: &Stream{e: &Engine{openShows: newPresentations()}, at: at, shared: s}, t: t, track: tr}
 	h.page()
 	s.d.Adopt(tr.id, 0, h.bytes(0), time.Now(), time.Second)
 	return h
@@ -55,7 +57,7 @@ func newHinted(t *testing.T) *hinted {
 // silentEdge never answers.
 type silentEdge struct{}
 
-func (silentEdge) Fetch(ctx context.Context, _ *track.Segment, _, _ int64) (io.ReadCloser, error) {
+func (silentEdge) Fetch(ctx context.Context, _ stream.TrackID, _ *track.Segment, _, _ int64) (io.ReadCloser, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }

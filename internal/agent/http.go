@@ -168,18 +168,19 @@ type body struct {
 	io.ReadCloser
 	length int64 // of a part, where it is known
 	ctx    context.Context
-	down   flow // zero: what is read is not object data
+	down   flow          // zero: what is read is not object data
+	within time.Duration // how long it may be silent
 	timer  *time.Timer
 }
 
 func newBody(ctx context.Context, rc io.ReadCloser, down flow) *body {
-	return &body{ReadCloser: rc, ctx: ctx, down: down, timer: time.AfterFunc(silenceWithin, func() { rc.Close() })}
+	return &body{ReadCloser: rc, ctx: ctx, down: down, within: silenceWithin, timer: time.AfterFunc(silenceWithin, func() { rc.Close() })}
 }
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
 	p = p[:b.down.Step(len(p), false)]
-	b.timer.Reset(silenceWithin)
+	b.timer.Reset(b.within)
 	n, err := b.ReadCloser.Read(p)
 	b.timer.Stop()
 	if b.down.downlink != nil && n > 0 {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
 )
@@ -26,6 +27,7 @@ type source struct {
 	down     flow
 	name     string         // for people
 	digest   *manifest.Hash // what a mirror's Repr-Digest must say, if it has one
+	silence  time.Duration  // how long a body may be silent; 0: as long as any
 }
 
 // String names the server.
@@ -80,6 +82,9 @@ func (s *source) fetch(ctx context.Context, off, n int64) (*body, error) {
 		return nil, err
 	}
 	b := newBody(ctx, resp.Body, s.down)
+	if s.silence > 0 {
+		b.within = s.silence
+	}
 	if resp.StatusCode == http.StatusPartialContent {
 		b.length = resp.ContentLength
 	}

@@ -74,6 +74,7 @@ func (e *Engine) OpenStream(ctx context.Context, playlist string) (*Stream, erro
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", u.Redacted(), err)
 	}
+	e.presented(false, s.at, s.playlist, nil)
 	s.begin(links)
 	return s, nil
 }
@@ -306,12 +307,15 @@ func (s *Stream) Has(u *url.URL) bool {
 	s.mu.Lock()
 	shared, h := s.shared, s.hints
 	s.mu.Unlock()
-	if shared == nil || u.Scheme != s.at.Scheme || u.Host != s.at.Host {
+	if shared == nil {
 		return false
 	}
-	name := nameOf(u)
-	_, _, ok := shared.d.Find(name)
-	return ok || slices.Contains(h.names, name)
+	for _, name := range s.e.shows(s.guarded).names(shared.base, u) {
+		if _, _, ok := shared.d.Find(name); ok || slices.Contains(h.names, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // Failed reports whether nothing of the stream is shared and nothing will be, or what was
@@ -363,22 +367,21 @@ func (s *Stream) reader(ctx context.Context, u *url.URL) *stream.Reader {
 	s.mu.Lock()
 	shared, h := s.shared, s.hints
 	s.mu.Unlock()
-	if shared == nil || u.Scheme != s.at.Scheme || u.Host != s.at.Host {
+	if shared == nil {
 		return nil
 	}
-	name := nameOf(u)
-	if !slices.Contains(h.names, name) {
-		h = hints{most: pageWithin}
+	for _, name := range s.e.shows(s.guarded).names(shared.base, u) {
+		h := h
+		if !slices.Contains(h.names, name) {
+			h = hints{most: pageWithin}
+		}
+		if id, seg, ok := shared.find(ctx, name, h); ok {
+			if r, err := shared.d.Open(ctx, id, seg); err == nil {
+				return r
+			}
+		}
 	}
-	id, seg, ok := shared.find(ctx, name, h)
-	if !ok {
-		return nil
-	}
-	r, err := shared.d.Open(ctx, id, seg)
-	if err != nil {
-		return nil
-	}
-	return r
+	return nil
 }
 
 // maxWaits bounds what is kept of segments until their track is known, in bytes.
@@ -392,7 +395,8 @@ func (s *Stream) came(u *url.URL, b []byte, began time.Time) {
 		return
 	}
 	n := int64(len(b))
-	if u.Scheme != s.at.Scheme || u.Host != s.at.Host || s.waits.Add(n) > maxWaits {
+	names := s.e.shows(s.guarded).names(baseOf(s.at), u)
+	if len(names) == 0 || s.waits.Add(n) > maxWaits {
 		return
 	}
 	now := time.Now()
@@ -402,7 +406,7 @@ func (s *Stream) came(u *url.URL, b []byte, began time.Time) {
 		shared := s.shared
 		s.mu.Unlock()
 		if shared != nil {
-			shared.came(nameOf(u), arrival{b, now, now.Sub(began)})
+			shared.came(names[0], arrival{b, now, now.Sub(began)})
 		}
 		s.waits.Add(-n)
 	})

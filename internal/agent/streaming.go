@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -196,6 +195,7 @@ func (e *Engine) streamingOf(id track.StreamID, of *Stream, doc *wire.WellKnown)
 	e.streams[key] = s
 	e.group.Go(func() error { s.run(); return nil })
 	e.group.Go(func() error { s.enter(); return nil })
+	e.group.Go(func() error { s.steer(s.ctx); return nil })
 	return s, nil
 }
 
@@ -570,18 +570,4 @@ func (s *streaming) credit(id stream.TrackID, p stream.Peer, n int) {
 	if p, ok := p.(*swarm.Peer); ok {
 		s.swarmOf(id).Credit(p, n)
 	}
-}
-
-// streamEdge fetches bytes of segments from the server.
-type streamEdge struct{ s *streaming }
-
-// Fetch implements [stream.Edge].
-func (f streamEdge) Fetch(ctx context.Context, seg *track.Segment, off, n int64) (io.ReadCloser, error) {
-	e := f.s.e
-	u, err := f.s.base.Parse(seg.Name)
-	if err != nil || u.Host != f.s.base.Host {
-		return nil, changed("its name is no path")
-	}
-	src := &source{client: f.s.web, url: u.String(), size: seg.Manifest.Size, down: e.down.flow(Request{}, f.s.start), name: u.Redacted()}
-	return src.Fetch(ctx, off, n)
 }

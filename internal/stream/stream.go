@@ -17,10 +17,11 @@ import (
 
 // Edge fetches bytes of segments.
 type Edge interface {
-	// Fetch returns the n bytes of a segment from off on. An error that trying again
+	// Fetch returns the n bytes of a segment of a track from off on. An error that trying again
 	// does not mend implements Permanent() bool; one that names a time to wait
 	// implements RetryAfter() time.Duration.
-	Fetch(ctx context.Context, s *track.Segment, off, n int64) (io.ReadCloser, error)
+	// A body that may come from more than one place implements [Alternatives].
+	Fetch(ctx context.Context, t TrackID, s *track.Segment, off, n int64) (io.ReadCloser, error)
 }
 
 // Peer is a member of the swarm of a track that can be asked for its pieces. Its methods

@@ -12,6 +12,10 @@ import (
 // errCorrupt: the edge has other bytes than the track says; the segment has changed.
 var errCorrupt = errors.New("the edge sends other bytes than the track says")
 
+// Alternatives is a body that may come from more than one place. Wrong says that its last n
+// bytes are not those of the segment, and reports whether they will come from another.
+type Alternatives interface{ Wrong(n int64) bool }
+
 // ask sends a request to the edge. It runs in the goroutine of Run.
 func (d *Stream) ask(ctx context.Context, a AskEdge) {
 	s, at := d.track(a.Track).Segment(a.Segment)
@@ -51,7 +55,7 @@ func (d *Stream) fetch(ctx context.Context, a AskEdge, s *track.Segment, at Plac
 	m := s.Manifest
 	first, last := a.First-at.Piece, a.First-at.Piece+a.Count-1
 	off := m.Offset(first)
-	body, err := d.o.Edge.Fetch(ctx, s, off, m.Offset(last)+m.PieceLen(last)-off)
+	body, err := d.o.Edge.Fetch(ctx, a.Track, s, off, m.Offset(last)+m.PieceLen(last)-off)
 	if err != nil {
 		return err
 	}
@@ -62,8 +66,13 @@ func (d *Stream) fetch(ctx context.Context, a AskEdge, s *track.Segment, at Plac
 		if err := d.read(a.Req, body, piece); err != nil {
 			return err
 		}
-		if !m.Verify(i, piece) {
-			return errCorrupt
+		for !m.Verify(i, piece) {
+			if other, ok := body.(Alternatives); !ok || !other.Wrong(int64(len(piece))) {
+				return errCorrupt
+			}
+			if err := d.read(a.Req, body, piece); err != nil {
+				return err
+			}
 		}
 		d.fromEdge.Add(int64(len(piece)))
 		d.store(Key{a.Track, at.Piece + i}, piece)
