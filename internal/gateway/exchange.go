@@ -135,7 +135,7 @@ func (x *exchange) answer(resp *http.Response) {
 		}
 	}
 	var body io.Reader = resp.Body
-	if resp.StatusCode == http.StatusOK && x.r.Method == http.MethodGet && resp.Header.Get("Content-Encoding") == "" && isPlaylist(x.url, resp.Header) {
+	if resp.StatusCode == http.StatusOK && x.r.Method == http.MethodGet && resp.Header.Get("Content-Encoding") == "" && (isPlaylist(x.url, resp.Header) || x.g.engine.Steers(x.url)) {
 		text, err := io.ReadAll(io.LimitReader(resp.Body, maxPlaylist+1))
 		if err != nil {
 			x.failed(err)
@@ -143,13 +143,24 @@ func (x *exchange) answer(resp *http.Response) {
 		}
 		body = io.MultiReader(bytes.NewReader(text), resp.Body)
 		if len(text) <= maxPlaylist {
-			x.g.variables.saw(x.url, text)
-			x.g.streams.saw(x.url, resp.Header, text)
+			x.saw(resp.Header, text)
 			body = bytes.NewReader(x.playlist(text, h))
 		}
 	}
 	x.w.WriteHeader(resp.StatusCode)
 	x.copy(body, resp.ContentLength < 0)
+}
+
+// saw learns from a playlist, an MPD or a steering manifest. What steers is told by what it
+// is as well: anybody may name somebody else's playlist as the steering server.
+func (x *exchange) saw(h http.Header, text []byte) {
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		x.g.engine.Steered(x.url, text)
+		return
+	}
+	x.g.variables.saw(x.url, text)
+	x.g.engine.Presented(x.url, text, x.g.check)
+	x.g.streams.saw(x.url, h, text)
 }
 
 // copy sends the body, as it comes if it may go on for ever.
@@ -196,6 +207,7 @@ func (x *exchange) redirect(h http.Header, location string) error {
 	if err := x.g.check(x.r.Context(), clean); err != nil {
 		return &refusal{http.StatusForbidden, fmt.Sprintf("%s redirects elsewhere: %v", x.url.Host, err)}
 	}
+	x.g.engine.SteersElsewhere(x.url, clean)
 	if x.own != nil && (clean.Host != x.url.Host || clean.Scheme != x.url.Scheme) {
 		h.Set("Location", to.String())
 		return nil

@@ -204,8 +204,8 @@ func isPlaylist(u *url.URL, h http.Header) bool {
 	return namesPlaylist(u)
 }
 
-// namesPlaylist reports whether a URL looks like a playlist's.
+// namesPlaylist reports whether a URL looks like a playlist's, or a steering manifest's.
 func namesPlaylist(u *url.URL) bool {
 	path := strings.ToLower(u.Path)
-	return strings.HasSuffix(path, ".m3u8") || strings.HasSuffix(path, ".m3u") || strings.HasSuffix(path, ".mpd") || strings.Contains(u.RawQuery, "_HLS_")
+	return strings.HasSuffix(path, ".m3u8") || strings.HasSuffix(path, ".m3u") || strings.HasSuffix(path, ".mpd") || strings.Contains(u.RawQuery, "_HLS_") || strings.Contains(u.RawQuery, "_DASH_")
 }

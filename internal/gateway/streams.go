@@ -122,19 +122,20 @@ func (s *streams) drop(key string) {
 	go func() { _ = w.Close() }() // it waits for what is under way
 }
 
-// of returns the stream that a URL may be a segment of: of the host's, one that has it in
-// a track, else the one whose playlist is nearest above it.
+// of returns the stream that a URL may be a segment of: one that has it in a track, be it
+// at another place of the MPD, else of the host's the one whose playlist is nearest above
+// it.
 func (s *streams) of(u *url.URL) *agent.Stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var near *watched
 	for _, w := range s.open {
 		switch {
-		case w.host != u.Host:
-			continue
 		case w.Has(u):
 			w.used = time.Now()
 			return w.Stream
+		case w.host != u.Host:
+			continue
 		case strings.HasPrefix(u.Path, strings.TrimSuffix(w.dir, "/")+"/") && (near == nil || len(w.dir) > len(near.dir)):
 			near = w
 		}
