@@ -26,6 +26,14 @@ type Config struct {
 	Live bool
 	// MaxAhead bounds the bytes that are fetched ahead of readers; the default is 128 MiB.
 	MaxAhead int64
+	// Ablate switches parts of the policy off, to measure what they are good for.
+	Ablate Ablation
+}
+
+// Ablation names parts of the policy that are switched off.
+type Ablation struct {
+	Duty    bool // nobody is responsible for a piece: everybody asks the edge for any
+	Patient bool // requests stay where they are, however long they wait
 }
 
 // Plan is the scheduler of one stream: a pure state machine. Time is an argument and never
@@ -79,12 +87,8 @@ type segment struct {
 // cell is a piece.
 type cell struct {
 	have    bool
-	holders uint16        // neighbours that have it
-	peer    *peer         // that it is asked of
-	since   time.Duration // when it was, or when something of it came last
-	begun   int64         // bytes that have come from peer
-	came    time.Duration // the first of them
-	req     *edgeReq      // of the edge that it is part of
+	holders uint16  // neighbours that have it, and give it
+	ask     *asking // of a peer
 }
 
 // reader reads a segment.
@@ -158,6 +162,13 @@ func (p *Plan) AddSegments(now time.Duration, id TrackID, segs []track.Segment) 
 	if len(t.segs) == 0 {
 		since = -1
 	}
+	pieces := len(t.cells)
+	for _, s := range segs {
+		pieces += s.Manifest.NumPieces()
+	}
+	if pieces > cap(t.cells) { // by little: most of what a stream takes is this
+		t.cells = append(make([]cell, 0, pieces+pieces/16), t.cells...)
+	}
 	for _, s := range segs {
 		n := s.Manifest.NumPieces()
 		t.segs = append(t.segs, &segment{Segment: s, no: len(t.segs), first: len(t.cells), pieces: n, left: s.Manifest.Size, since: since, entered: -1})
@@ -197,7 +208,7 @@ func (p *Plan) got(t *ptrack, piece int) bool {
 	c.have = true
 	s.left -= s.pieceLen(piece)
 	p.useful += s.pieceLen(piece)
-	if c.peer != nil {
+	if c.ask != nil {
 		p.cancelPeer(t, piece)
 	}
 	p.join(t, s.whole)
@@ -258,7 +269,9 @@ func (p *Plan) Tick(now time.Duration) []Action {
 	p.hedge(now, zone)
 	p.askUrgent(now, zone)
 	p.askPeers(now, zone)
-	p.steal(now)
+	if !p.cfg.Ablate.Patient {
+		p.steal(now)
+	}
 	p.askDuty(now, zone)
 	out := p.out
 	p.out = nil

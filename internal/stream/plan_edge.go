@@ -90,7 +90,7 @@ func (p *Plan) askUrgent(now time.Duration, zone []zoned) {
 func (p *Plan) isUrgent(now time.Duration, z zoned, piece int, latest time.Duration) bool {
 	c := &z.t.cells[piece]
 	switch {
-	case c.peer != nil: // hedge judges it
+	case c.ask != nil: // hedge judges it
 		return false
 	case z.atOnce:
 		return true
@@ -121,7 +121,7 @@ func (p *Plan) askDuty(now time.Duration, zone []zoned) {
 			continue
 		}
 		p.askRuns(now, z, true, func(i int) bool {
-			if c := &z.t.cells[i]; c.holders > 0 || c.peer != nil {
+			if c := &z.t.cells[i]; c.holders > 0 || c.ask != nil {
 				return false
 			}
 			rank, alone := p.rank(z, i)
@@ -146,7 +146,7 @@ func (p *Plan) askRuns(now time.Duration, z zoned, duty bool, f func(piece int) 
 	for i := z.s.first; i < end && len(p.edge.order) < most; i++ {
 		first := i
 		for i < end && (!duty || i == first || (i-z.s.first)%stripe != 0) {
-			if c := &z.t.cells[i]; c.have || c.req != nil || !f(i) {
+			if z.t.cells[i].have || p.edge.asked(z.t, i) != nil || !f(i) {
 				break
 			}
 			i++
@@ -167,9 +167,6 @@ func (p *Plan) askEdge(now time.Duration, z zoned, first, end int, duty bool) {
 	}
 	p.edge.reqs[r.id] = r
 	p.edge.order = append(p.edge.order, r)
-	for i := first; i < end; i++ {
-		z.t.cells[i].req = r
-	}
 	p.do(AskEdge{Req: r.id, Track: z.t.id, Segment: z.s.no, First: first, Count: end - first})
 }
 
@@ -190,7 +187,7 @@ func (p *Plan) endIdle() {
 	}
 }
 
-// drop forgets a request, and gives back what was still to come.
+// drop forgets a request: what was still to come of it is asked of nobody.
 func (e *edge) drop(r *edgeReq) {
 	delete(e.reqs, r.id)
 	for i, o := range e.order {
@@ -199,11 +196,16 @@ func (e *edge) drop(r *edgeReq) {
 			break
 		}
 	}
-	for i := r.next; i < r.end; i++ {
-		if c := &r.t.cells[i]; c.req == r {
-			c.req = nil
+}
+
+// asked is the request that a piece is still to come of; nil: there is none.
+func (e *edge) asked(t *ptrack, piece int) *edgeReq {
+	for _, r := range e.order {
+		if r.t == t && r.next <= piece && piece < r.end {
+			return r
 		}
 	}
+	return nil
 }
 
 // EdgeBytes records n bytes in answer to a request.
@@ -235,7 +237,6 @@ func (p *Plan) EdgePiece(req int, of TrackID, piece int) bool {
 		return p.got(p.tracks[of], piece)
 	}
 	r.next, r.got = piece+1, 0
-	r.t.cells[piece].req = nil
 	r.s.fails, p.edge.pauses = 0, 0
 	return p.got(r.t, piece)
 }
@@ -281,7 +282,7 @@ func (p *Plan) Hopeless(of TrackID, seg int) bool {
 		return false
 	}
 	for i := s.first; i < s.first+s.pieces; i++ {
-		if c := &t.cells[i]; !c.have && c.holders == 0 && c.req == nil {
+		if c := &t.cells[i]; !c.have && c.holders == 0 && p.edge.asked(t, i) == nil {
 			return true
 		}
 	}

@@ -20,8 +20,8 @@ type PeerInfo struct {
 type peer struct {
 	id    PeerID
 	info  PeerInfo
-	has   map[TrackID]*holding
-	queue []asking // in the order of asking
+	has   holdings
+	queue []*asking // in the order of asking
 	pace  pace
 	heard time.Duration // when something came of it, or was asked after a pause
 	until time.Duration // it is not to be asked before
@@ -40,18 +40,38 @@ type holding struct {
 	newest time.Duration // the start of the last segment that it has something of; −1: none
 }
 
+// holdings are what a peer has, by track; nil of tracks that it takes no part in.
+type holdings []*holding
+
+func (h holdings) of(t TrackID) *holding {
+	if int(t) >= len(h) {
+		return nil
+	}
+	return h[t]
+}
+
+func (h *holdings) put(t TrackID, to *holding) {
+	for int(t) >= len(*h) {
+		*h = append(*h, nil)
+	}
+	(*h)[t] = to
+}
+
 // asking is a piece that is asked of a peer.
 type asking struct {
-	t     *ptrack
-	piece int
-	n     int64
-
+	peer    *peer
+	t       *ptrack
+	piece   int
+	n       int64
 	urgency wire.Urgency
+	since   time.Duration // when it was asked, or when something of it came last
+	begun   int64         // bytes that have come
+	came    time.Duration // the first of them
 }
 
 // AddPeer has a peer come.
 func (p *Plan) AddPeer(id PeerID, info PeerInfo) {
-	q := &peer{id: id, info: info, has: map[TrackID]*holding{}, window: leastWindow}
+	q := &peer{id: id, info: info, window: leastWindow}
 	p.peers[id] = q
 	i, _ := slices.BinarySearchFunc(p.order, id, func(q *peer, id PeerID) int { return int(q.id - id) })
 	p.order = slices.Insert(p.order, i, q)
@@ -64,7 +84,7 @@ func (p *Plan) RemovePeer(id PeerID) {
 		return
 	}
 	for t := range q.has {
-		p.LeaveTrack(id, t)
+		p.LeaveTrack(id, TrackID(t))
 	}
 	delete(p.peers, id)
 	p.order = slices.DeleteFunc(p.order, func(o *peer) bool { return o == q })
@@ -72,18 +92,18 @@ func (p *Plan) RemovePeer(id PeerID) {
 
 // JoinTrack has a peer take part in a track.
 func (p *Plan) JoinTrack(id PeerID, of TrackID) {
-	if q := p.peers[id]; q != nil && q.has[of] == nil {
-		q.has[of] = &holding{newest: -1}
+	if q := p.peers[id]; q != nil && q.has.of(of) == nil {
+		q.has.put(of, &holding{newest: -1})
 	}
 }
 
 // LeaveTrack has a peer leave a track.
 func (p *Plan) LeaveTrack(id PeerID, of TrackID) {
 	q := p.peers[id]
-	if q == nil || q.has[of] == nil {
+	if q == nil || q.has.of(of) == nil {
 		return
 	}
-	t, h := p.tracks[of], q.has[of]
+	t, h := p.tracks[of], q.has.of(of)
 	for _, a := range slices.Clone(q.queue) {
 		if a.t == t {
 			p.take(q, t, a.piece)
@@ -94,16 +114,17 @@ func (p *Plan) LeaveTrack(id PeerID, of TrackID) {
 			t.cells[i].holders--
 		}
 	}
-	delete(q.has, of)
+	q.has.put(of, nil)
 }
 
-// PeerHas records pieces that a peer has.
+// PeerHas records pieces that a peer has, if it gives them: what others have is to be had
+// of nobody, and would keep the edge from being asked for it.
 func (p *Plan) PeerHas(id PeerID, of TrackID, pieces []int) {
 	q, t := p.peers[id], p.tracks[of]
-	if q == nil || q.has[of] == nil {
+	if q == nil || !q.info.Uploads || q.has.of(of) == nil {
 		return
 	}
-	h := q.has[of]
+	h := q.has.of(of)
 	for _, i := range pieces {
 		if t.knows(i) && h.put(i) {
 			t.cells[i].holders++
@@ -117,12 +138,12 @@ func (p *Plan) PeerHas(id PeerID, of TrackID, pieces []int) {
 // PeerLost records pieces that a peer has no more.
 func (p *Plan) PeerLost(id PeerID, of TrackID, pieces []int) {
 	q, t := p.peers[id], p.tracks[of]
-	if q == nil || q.has[of] == nil {
+	if q == nil || q.has.of(of) == nil {
 		return
 	}
 	for _, i := range pieces {
-		if q.has[of].Has(i) {
-			q.has[of].Clear(i)
+		if q.has.of(of).Has(i) {
+			q.has.of(of).Clear(i)
 			t.cells[i].holders--
 		}
 	}
@@ -137,15 +158,18 @@ func (p *Plan) PeerBytes(now time.Duration, id PeerID, of TrackID, piece int, n 
 	q.pace.add(now, n)
 	p.all.add(now, n)
 	q.heard = now
-	if !t.knows(piece) || t.cells[piece].peer != q {
+	if !t.knows(piece) {
 		return
 	}
-	c := &t.cells[piece]
-	if c.begun == 0 {
-		c.came = now
+	a := t.cells[piece].ask
+	if a == nil || a.peer != q {
+		return
 	}
-	c.begun += n
-	c.since = now
+	if a.begun == 0 {
+		a.came = now
+	}
+	a.begun += n
+	a.since = now
 }
 
 // PeerLate records n bytes in answer to a request that was withdrawn.
@@ -156,9 +180,9 @@ func (p *Plan) PeerLate(n int64) { p.wasted += n }
 func (p *Plan) PeerPiece(id PeerID, of TrackID, piece int, ok bool) bool {
 	q, t := p.peers[id], p.tracks[of]
 	if q != nil {
-		if c := &t.cells[piece]; c.peer == q {
-			c.begun = t.segOf(piece).pieceLen(piece)
-			q.timed(max((c.since-c.came).Seconds(), leastBusy) / float64(c.begun))
+		if a := t.cells[piece].ask; a != nil && a.peer == q {
+			a.begun = a.n
+			q.timed(max((a.since-a.came).Seconds(), leastBusy) / float64(a.n))
 		}
 		p.take(q, t, piece)
 	}
@@ -206,24 +230,21 @@ func (p *Plan) PeerReject(now time.Duration, id PeerID, of TrackID, piece int, m
 // take takes a piece from a peer's queue. What has come of it counts for nothing then,
 // unless it is whole.
 func (p *Plan) take(q *peer, t *ptrack, piece int) {
-	q.queue = slices.DeleteFunc(q.queue, func(a asking) bool {
-		if a.t != t || a.piece != piece {
-			return false
-		}
-		p.asked -= a.n
-		if c := &t.cells[piece]; c.peer == q {
-			if c.begun < a.n {
-				p.wasted += c.begun
-			}
-			c.peer, c.begun = nil, 0
-		}
-		return true
-	})
+	a := t.cells[piece].ask
+	if a == nil || a.peer != q {
+		return
+	}
+	t.cells[piece].ask = nil
+	q.queue = slices.DeleteFunc(q.queue, func(o *asking) bool { return o == a })
+	p.asked -= a.n
+	if a.begun < a.n {
+		p.wasted += a.begun
+	}
 }
 
 // cancelPeer withdraws the request for a piece.
 func (p *Plan) cancelPeer(t *ptrack, piece int) {
-	q := t.cells[piece].peer
+	q := t.cells[piece].ask.peer
 	p.do(CancelPeer{Peer: q.id, Track: t.id, Piece: piece})
 	p.take(q, t, piece)
 }
@@ -231,7 +252,7 @@ func (p *Plan) cancelPeer(t *ptrack, piece int) {
 // queued is what is asked of a peer and has not come, in bytes.
 func (q *peer) queued() (n int64) {
 	for _, a := range q.queue {
-		n += a.n - a.t.cells[a.piece].begun
+		n += a.n - a.begun
 	}
 	return n
 }
@@ -282,7 +303,7 @@ func (p *Plan) best(now time.Duration, z zoned, piece int) (best *peer) {
 	eta := time.Duration(1<<63 - 1)
 	n := z.s.pieceLen(piece)
 	for _, q := range p.order {
-		if h := q.has[z.t.id]; h == nil || !h.Has(piece) || !q.room(now, n) {
+		if h := q.has.of(z.t.id); h == nil || !h.Has(piece) || !q.room(now, n) {
 			continue
 		}
 		if t := q.takes(q.queued() + n); t < eta {
@@ -294,7 +315,7 @@ func (p *Plan) best(now time.Duration, z zoned, piece int) (best *peer) {
 
 // wish is a piece that peers have and nobody is asked for.
 type wish struct {
-	z     zoned
+	z     *zoned
 	piece int
 	order uint32 // among pieces that are equally rare
 }
@@ -316,7 +337,7 @@ func (p *Plan) askPeers(now time.Duration, zone []zoned) {
 		if p.asked+n > maxAsked {
 			return
 		}
-		q := p.best(now, w.z, w.piece)
+		q := p.best(now, *w.z, w.piece)
 		if q == nil || now+q.soonest(n) > w.z.due-p.guard() && p.edgeReady(now, w.z.s) { // which will
 			continue
 		}
@@ -339,21 +360,27 @@ func (p *Plan) ask(now time.Duration, q *peer, t *ptrack, piece int, u wire.Urge
 		q.heard = now
 	}
 	n := t.segOf(piece).pieceLen(piece)
-	q.queue = append(q.queue, asking{t: t, piece: piece, n: n, urgency: u})
-	c := &t.cells[piece]
-	c.peer, c.since, c.came, c.begun = q, now, now, 0
+	a := &asking{peer: q, t: t, piece: piece, n: n, urgency: u, since: now, came: now}
+	q.queue = append(q.queue, a)
+	t.cells[piece].ask = a
 	p.asked += n
 	p.do(AskPeer{Peer: q.id, Track: t.id, Piece: piece, Urgency: u})
 }
 
+// wishes are what could be asked for, in order: what is due soon, and the rest. They are
+// nothing while no peer has room.
 func (p *Plan) wishes(now time.Duration, zone []zoned) (near, far []wish) {
-	if len(p.order) == 0 {
+	if !slices.ContainsFunc(p.order, func(q *peer) bool { return q.room(now, 0) }) {
 		return nil, nil
 	}
-	for _, z := range zone {
+	for k := range zone {
+		z := &zone[k]
 		for i := z.s.first; i < z.s.first+z.s.pieces; i++ {
 			c := &z.t.cells[i]
-			if c.have || c.peer != nil || c.holders == 0 || c.req != nil && !c.req.silent(now, p.edge.rtt) {
+			if c.have || c.ask != nil || c.holders == 0 {
+				continue
+			}
+			if r := p.edge.asked(z.t, i); r != nil && !r.silent(now, p.edge.rtt) {
 				continue
 			}
 			w := wish{z: z, piece: i, order: uint32(p.cfg.Seed>>32) ^ uint32(i)*0x9e3779b1}
@@ -391,11 +418,11 @@ func (p *Plan) hedge(now time.Duration, zone []zoned) {
 			continue
 		}
 		p.askRuns(now, z, false, func(i int) bool {
-			c := &z.t.cells[i]
-			if c.peer == nil || p.inTime(now, z, i) && (now < one || c.begun > 0 && c.peer.remaining(now, z.t, i) <= p.guard()) {
+			a := z.t.cells[i].ask
+			if a == nil || p.inTime(now, z, a) && (now < one || a.begun > 0 && a.remaining(now) <= p.guard()) {
 				return false
 			}
-			if c.begun == 0 || !p.spare(z.s.pieceLen(i)) {
+			if a.begun == 0 || !p.spare(z.s.pieceLen(i)) {
 				p.cancelPeer(z.t, i)
 			}
 			return true
@@ -407,8 +434,8 @@ func (p *Plan) hedge(now time.Duration, zone []zoned) {
 // piece that comes too late is lost to everybody.
 func (p *Plan) takeBack(now time.Duration, z zoned) {
 	for i := z.s.first; i < z.s.first+z.s.pieces; i++ {
-		c := &z.t.cells[i]
-		if c.peer != nil && c.begun == 0 && now+c.peer.soonest(z.s.pieceLen(i)) > z.due-p.guard() {
+		a := z.t.cells[i].ask
+		if a != nil && a.begun == 0 && now+a.peer.soonest(a.n) > z.due-p.guard() {
 			p.cancelPeer(z.t, i)
 		}
 	}
@@ -416,62 +443,79 @@ func (p *Plan) takeBack(now time.Duration, z zoned) {
 
 // inTime reports whether a piece will come in time of the peer that it was asked of, as
 // far as that can be told.
-func (p *Plan) inTime(now time.Duration, z zoned, piece int) bool {
-	c := &z.t.cells[piece]
-	q, heard := c.peer, c.peer.heard
-	if c.begun > 0 { // others of the peer may have their turn
-		heard = c.since
+func (p *Plan) inTime(now time.Duration, z zoned, a *asking) bool {
+	heard := a.peer.heard
+	if a.begun > 0 { // others of the peer may have their turn
+		heard = a.since
 	}
-	return now+q.remaining(now, z.t, piece) <= z.due-p.guard() && now-heard <= leastAnswer+4*q.info.RTT
+	return now+a.remaining(now) <= z.due-p.guard() && now-heard <= leastAnswer+4*a.peer.info.RTT
 }
 
 // steal has peers with nothing to do take over what would wait longest at others: what few
 // had when it was asked for, everybody has asked of those few.
 func (p *Plan) steal(now time.Duration) {
+	waiting := p.waiting(now, nil)
 	for _, q := range p.order {
+		if len(waiting) == 0 {
+			return
+		}
 		if len(q.queue) > 0 || !q.room(now, 0) {
 			continue
 		}
-		var longest asking
+		var longest *asking
 		var gain time.Duration
-		for _, o := range p.order {
-			var queued int64
-			for _, a := range o.queue {
-				c := &a.t.cells[a.piece]
-				queued += a.n - c.begun
-				h := q.has[a.t.id]
-				if c.begun > 0 || h == nil || !h.Has(a.piece) || now-c.since < leastAnswer+2*o.info.RTT {
-					continue
-				}
-				if g := o.takes(queued) - q.takes(a.n) - q.info.RTT; g > gain {
-					longest, gain = a, g
-				}
+		for _, w := range waiting {
+			if h := q.has.of(w.t.id); h == nil || !h.Has(w.piece) {
+				continue
+			}
+			if g := w.eta - q.takes(w.n) - q.info.RTT; g > gain {
+				longest, gain = w.asking, g
 			}
 		}
 		if gain > 0 {
-			u := longest.urgency
 			p.cancelPeer(longest.t, longest.piece)
-			p.ask(now, q, longest.t, longest.piece, u)
+			p.ask(now, q, longest.t, longest.piece, longest.urgency)
+			waiting = p.waiting(now, waiting[:0])
 		}
 	}
 }
 
-// remaining is how long a peer needs for a piece that it was asked for. How fast one comes
-// that has begun shows by itself.
-func (q *peer) remaining(now time.Duration, t *ptrack, piece int) time.Duration {
-	c := &t.cells[piece]
-	if c.begun > 0 {
-		rate := max(q.rate(), float64(c.begun)/max((now-c.came).Seconds(), leastBusy))
-		return seconds(float64(t.segOf(piece).pieceLen(piece)-c.begun) / rate)
+// waiting is what peers were asked for, have had the time to answer and have not begun, and
+// when it would be here.
+func (p *Plan) waiting(now time.Duration, list []overdue) []overdue {
+	for _, o := range p.order {
+		var queued int64
+		for _, a := range o.queue {
+			queued += a.n - a.begun
+			if a.begun == 0 && now-a.since >= leastAnswer+2*o.info.RTT {
+				list = append(list, overdue{a, o.takes(queued)})
+			}
+		}
+	}
+	return list
+}
+
+// overdue is a request that waits at a peer.
+type overdue struct {
+	*asking
+	eta time.Duration
+}
+
+// remaining is how long the peer needs for it. How fast one comes that has begun shows by
+// itself.
+func (a *asking) remaining(now time.Duration) time.Duration {
+	if a.begun > 0 {
+		rate := max(a.peer.rate(), float64(a.begun)/max((now-a.came).Seconds(), leastBusy))
+		return seconds(float64(a.n-a.begun) / rate)
 	}
 	var n int64
-	for _, a := range q.queue {
-		n += a.n - a.t.cells[a.piece].begun
-		if a.t == t && a.piece == piece {
+	for _, o := range a.peer.queue {
+		n += o.n - o.begun
+		if o == a {
 			break
 		}
 	}
-	return q.takes(n)
+	return a.peer.takes(n)
 }
 
 // dropSilent takes back what was asked of sources that are silent.

@@ -199,7 +199,7 @@ func (p *Plan) zoned(now time.Duration, t *ptrack, s *segment) zoned {
 	z.room = max(z.due-s.entered, 0)
 	s.open = 0
 	for i := s.first; i < s.first+s.pieces; i++ {
-		if c := &t.cells[i]; !c.have && c.req == nil {
+		if !t.cells[i].have && p.edge.asked(t, i) == nil {
 			s.open += s.pieceLen(i)
 		}
 	}
@@ -262,6 +262,9 @@ func (p *Plan) patience(s *segment) time.Duration {
 // without a message; candidates are those who play near to it. alone says that there
 // are none.
 func (p *Plan) rank(z zoned, piece int) (rank int, alone bool) {
+	if p.cfg.Ablate.Duty {
+		return 0, false
+	}
 	first := z.s.first + (piece-z.s.first)/stripe*stripe
 	own := fetch.Score(p.cfg.Seed^z.t.seed, first)
 	alone = true
@@ -283,7 +286,7 @@ func (p *Plan) rank(z zoned, piece int) (rank int, alone bool) {
 // stands reports whether a neighbour may be taken to fetch a segment itself: its player
 // is near, as far as what it has shows.
 func (q *peer) stands(z zoned) bool {
-	h := q.has[z.t.id]
+	h := q.has.of(z.t.id)
 	if !q.info.Uploads || h == nil || h.newest < 0 {
 		return false
 	}
