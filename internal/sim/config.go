@@ -48,6 +48,8 @@ type Object struct {
 	Name  string
 	Size  int64 // bytes
 	Piece int64 // bytes; 0 is what a manifest of this size has
+	// Stream makes it one that is played while it comes; nil: a file.
+	Stream *Stream
 }
 
 // Edge is one edge server, or all of them behind one name.
@@ -117,7 +119,8 @@ type Download struct {
 	// Linger is how long the host keeps and shares the object when it has it, while
 	// it is online.
 	Linger time.Duration
-	// Leave is when the host gives up and goes, done or not; 0: never.
+	// Leave is when the host gives up and goes, done or not; 0: never. Who plays a stream
+	// has seen enough then.
 	Leave time.Duration
 }
 
@@ -134,4 +137,5 @@ type Ablation struct {
 	Locality bool // peers are picked without regard to where they are
 	Rotation bool // candidates and slots are never changed for new ones
 	GiveWay  bool // the edge is always asked, and never gives way to peers
+	Stealing bool // nobody takes over what waits elsewhere
 }

@@ -207,6 +207,10 @@ func (c *controlPlane) join(w *world, id int32, want int) {
 	m := &w.members[id]
 	o := &w.objects[m.object]
 	ms := directory.Membership{Have: m.count, Total: o.n, Expires: w.clock().Add(forever)}
+	if o.stream != nil { // a member of a stream is never complete
+		ms.Total = max(m.known, 1)
+		ms.Have = min(m.count, ms.Total-1)
+	}
 	c.name(w, id, c.dir.Join(o.scope, c.peer(w, m.host), ms, w.query(id, want, nil)))
 }
 
@@ -261,8 +265,9 @@ func (w *world) redivide() {
 // assign tells a member its share.
 func (w *world) assign(id int32, duty wire.Duty) {
 	m := &w.members[id]
-	if m.duty = duty; m.plan != nil {
-		m.plan.SetDuty(fetch.Duty(duty))
+	m.duty = duty
+	if d, ok := m.plan.(downloading); ok {
+		d.SetDuty(fetch.Duty(duty))
 		m.due = true
 	}
 }

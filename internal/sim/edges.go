@@ -172,6 +172,9 @@ func (w *world) stream(s *shard, m *member, id int32, f *edgeFlow, all float64) 
 			f.told = got
 			m.received += d
 			s.tally.sentCDN(f.edge, m.object, d)
+			if v, ok := m.plan.(*viewer); ok && int(f.piece)/o.perSeg != v.first {
+				s.tally.segments[o.firstSeg+int(f.piece)/o.perSeg] += d
+			}
 			w.edgeBytes(m, f, d)
 		}
 		if !whole {
@@ -179,7 +182,7 @@ func (w *world) stream(s *shard, m *member, id int32, f *edgeFlow, all float64) 
 		}
 		if w.edgePiece(m, f) {
 			w.outcomes[id].FromEdge += o.pieceLen(f.piece)
-			w.store(s, m, id, f.piece, false, 1-left/all)
+			w.store(s, m, id, f.piece, arrival{part: 1 - left/all, hop: 1})
 		}
 		f.piece++
 		f.got, f.told = 0, 0
@@ -188,13 +191,19 @@ func (w *world) stream(s *shard, m *member, id int32, f *edgeFlow, all float64) 
 	return left
 }
 
-// store puts a verified piece into what m has; corrupt says that it is not right
-// all the same, which is counted and carried on.
-func (w *world) store(s *shard, m *member, id, piece int32, corrupt bool, part float64) {
+// arrival is how a piece has come.
+type arrival struct {
+	corrupt bool    // it is not right, although it verified: which is counted and carried on
+	part    float64 // of the quantum that had gone by
+	hop     uint8   // over how many hops
+}
+
+// store puts a verified piece into what m has.
+func (w *world) store(s *shard, m *member, id, piece int32, a arrival) {
 	if !m.have.Set(int(piece)) {
 		return
 	}
-	if corrupt {
+	if a.corrupt {
 		if m.bad.Len() == 0 {
 			m.bad = manifest.NewBitfield(w.objects[m.object].n)
 		}
@@ -207,7 +216,13 @@ func (w *world) store(s *shard, m *member, id, piece int32, corrupt bool, part f
 	}
 	w.logs[id] = append(w.logs[id], newEntry(piece, w.q+1))
 	w.logLen[id]++
-	m.doneAt = max(m.doneAt, w.now+time.Duration(part*float64(w.dt)))
+	at := w.now + time.Duration(a.part*float64(w.dt))
+	m.doneAt = max(m.doneAt, at)
+	if v, ok := m.plan.(*viewer); ok {
+		w.hops[id][piece] = min(a.hop, maxHops)
+		s.tally.hops.arrived(v, w.hops[id][piece], piece, at)
+		return
+	}
 	if m.count == w.objects[m.object].n {
 		s.finished = append(s.finished, id)
 	}

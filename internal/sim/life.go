@@ -210,6 +210,13 @@ func (w *world) begin(id int32) {
 	if m.have.Len() == 0 {
 		m.have = manifest.NewBitfield(o.n)
 	}
+	if o.stream != nil { // the playlist comes first
+		if w.hops[id] == nil {
+			w.hops[id] = make([]uint8, o.n)
+		}
+		w.cal.add(event{at: w.now + firstByteTrips*rtt, kind: evPlan, a: id, runA: m.runs})
+		return
+	}
 	if m.count == 0 {
 		ready, end := firstByteTrips*rtt, o.n
 		if !w.cfg.Alone {
@@ -232,14 +239,21 @@ func (w *world) plan(id int32) {
 	if m.state != starting {
 		return
 	}
-	var flow *edgeFlow
-	if len(m.edge) > 0 {
-		flow = &m.edge[0]
-	}
 	m.state = fetching
-	w.newPlan(m, id, flow)
+	at := w.now
+	if w.objects[m.object].stream != nil { // its first segment does not wait for manifest and grant
+		w.tune(m, id)
+		m.idle = append(m.idle, conn{last: w.q, win: initialWindow})
+		at += (planTrips - firstByteTrips) * w.edgeRTT(m.host, 0)
+	} else {
+		var flow *edgeFlow
+		if len(m.edge) > 0 {
+			flow = &m.edge[0]
+		}
+		w.newPlan(m, id, flow)
+	}
 	if !w.cfg.Alone {
-		w.cal.add(event{at: w.now + w.loginDelay(m), kind: evJoin, a: id, runA: m.runs})
+		w.cal.add(event{at: at + w.loginDelay(m), kind: evJoin, a: id, runA: m.runs})
 	}
 }
 
@@ -259,24 +273,25 @@ func (w *world) finish(id int32) {
 	m := &w.members[id]
 	d := &w.cfg.Downloads[id]
 	if m.plan != nil {
-		w.act(w.shardOf(m.host), m, id) // withdraws what is asked for twice
-		if m.plan.Late(m.time(m.doneAt)) {
-			w.tally.late++
-		}
+		m.plan.act(w, w.shardOf(m.host), m, id) // withdraws what is asked for twice
+	}
+	if p, ok := m.plan.(downloading); ok && p.Late(m.time(m.doneAt)) {
+		w.tally.late++
+	}
+	if w.objects[m.object].stream != nil {
+		m.doneAt = w.now
 	}
 	o := &w.outcomes[id]
 	o.Done, o.Took, o.Peers = true, m.doneAt-d.At, m.nlinks
 	w.pending--
 	w.tally.completed++
-	if _, away := w.away(); m.joined && !away {
-		w.control.dir.Report(w.objects[m.object].scope, o.FromEdge, o.FromPeers, w.clock())
-	}
+	w.account(id)
 	m.plan = nil
 	w.hangUp(m)
 	m.until = m.doneAt + d.Linger
 	if !w.hosts[m.host].uploads || m.until <= w.now+w.dt {
 		w.vanish(id)
-		w.logs[id], w.logLen[id] = nil, 0
+		w.forget(id)
 		return
 	}
 	m.state = seeding
@@ -303,9 +318,9 @@ func (w *world) leave(id int32) {
 	m := &w.members[id]
 	h := &w.hosts[m.host]
 	d := int(id)
-	whole := m.count == w.objects[m.object].n
-	if d < len(w.cfg.Downloads) && w.outcomes[d].Started && !whole {
+	if d < len(w.cfg.Downloads) && w.outcomes[d].Started && !w.outcomes[d].Done {
 		w.pending--
+		w.seen(id)
 	}
 	if i := slices.Index(h.waiting, id); i >= 0 {
 		h.waiting = slices.Delete(h.waiting, i, i+1)
@@ -316,7 +331,34 @@ func (w *world) leave(id int32) {
 	if m.state != absent {
 		w.vanish(id)
 	}
+	w.forget(id)
+}
+
+// forget drops what a member had.
+func (w *world) forget(id int32) {
 	w.logs[id], w.logLen[id] = nil, 0
+	if int(id) < len(w.hops) {
+		w.hops[id] = nil
+	}
+}
+
+// seen ends the outcome of a viewer who has seen enough.
+func (w *world) seen(id int32) {
+	if w.objects[w.members[id].object].stream == nil || !w.views[id].Began {
+		return
+	}
+	o := &w.outcomes[id]
+	o.Done, o.Took, o.Peers = true, w.now-w.cfg.Downloads[id].At, w.members[id].nlinks
+	w.tally.completed++
+	w.account(id)
+}
+
+// account has control hear of what a member has had.
+func (w *world) account(id int32) {
+	m, o := &w.members[id], &w.outcomes[id]
+	if _, away := w.away(); m.joined && !away {
+		w.control.dir.Report(w.objects[m.object].scope, o.FromEdge, o.FromPeers, w.clock())
+	}
 }
 
 // wake brings a host online: what it had begun goes on, what it has is shared.
@@ -327,7 +369,7 @@ func (w *world) wake(host int32) {
 	h.waiting = nil
 	for _, id := range waiting {
 		m := &w.members[id]
-		if m.count < w.objects[m.object].n {
+		if m.count < w.objects[m.object].n && !w.done(id) {
 			w.begin(id)
 			continue
 		}
@@ -346,3 +388,6 @@ func (w *world) sleep(host int32) {
 		h.waiting = append(h.waiting, id)
 	}
 }
+
+// done reports whether a member's download has ended well.
+func (w *world) done(id int32) bool { return int(id) < len(w.outcomes) && w.outcomes[id].Done }

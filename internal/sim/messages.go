@@ -27,6 +27,7 @@ type news struct {
 	n            int32 // bytes; of a refusal the milliseconds to wait
 	flags        uint8
 	part         uint8 // of the quantum that had gone by, in 255ths
+	hop          uint8 // over how many hops the sender had the piece; 0 of files
 }
 
 const (
@@ -140,7 +141,7 @@ func (w *world) hearNews(s *shard, n *news) {
 	m.received += int64(n.n)
 	if unwanted {
 		if m.plan != nil {
-			m.plan.PeerLate(int64(n.n))
+			m.plan.peerLate(int64(n.n))
 		}
 		return
 	}
@@ -191,5 +192,5 @@ func (w *world) gotPiece(s *shard, m *member, n *news) {
 	if as := w.hosts[w.members[peer].host].as; as != 0 && as == w.hosts[m.host].as {
 		o.SameAS += size
 	}
-	w.store(s, m, n.member, n.piece, corrupt, float64(n.part)/255)
+	w.store(s, m, n.member, n.piece, arrival{corrupt: corrupt, part: float64(n.part) / 255, hop: n.hop + 1})
 }

@@ -20,8 +20,14 @@ type Result struct {
 	// Violations counts the downloads that ended later than the scheduler's own
 	// estimate of the edge alone and its guard allow.
 	Violations int
-	Transfers  int64 // pieces delivered
-	Events     int64 // calls of schedulers, for judging speed
+	// Of streams; nil without. Views are by index of Config.Downloads, Segments what edges
+	// sent of each segment but to those who began with it, all streams in turn, and Hops
+	// what came over one hop, two, and so on.
+	Views     []View
+	Segments  []int64
+	Hops      []Hop
+	Transfers int64 // pieces delivered
+	Events    int64 // calls of schedulers, for judging speed
 }
 
 // Outcome is the end of one download.

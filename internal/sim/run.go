@@ -73,6 +73,14 @@ func check(c *Config) error {
 		if o.Size <= 0 || o.Piece < 0 || o.Piece > 0 && o.Size/o.Piece > maxPieces {
 			return fmt.Errorf("object %d: %d bytes in pieces of %d", i, o.Size, o.Piece)
 		}
+		if s := o.Stream; s != nil {
+			if err := s.check(); err != nil {
+				return fmt.Errorf("object %d: %w", i, err)
+			}
+			if n := int64(s.Segments); o.Size%n != 0 || newObject(o, c.Seed, i).n > maxPieces {
+				return fmt.Errorf("object %d: %d bytes in %d segments", i, o.Size, n)
+			}
+		}
 	}
 	for i, h := range c.Hosts {
 		if !(h.Down > 0) || !(h.Up >= 0) || h.Delay < 0 {
@@ -91,7 +99,7 @@ func check(c *Config) error {
 		}
 	}
 	for i, h := range c.Holdings {
-		if !known(h.Host, h.Object) {
+		if !known(h.Host, h.Object) || c.Objects[h.Object].Stream != nil {
 			return fmt.Errorf("holding %d: host %d, object %d", i, h.Host, h.Object)
 		}
 	}

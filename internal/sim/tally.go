@@ -38,6 +38,8 @@ type shardTally struct {
 	objects          []int64 // bytes from edges, by object
 	peers            int64
 	matrix           []int64
+	segments         []int64 // bytes from edges, by segment, but to those who began with it
+	hops             hopTally
 }
 
 func newTally(w *world) tally {
@@ -66,7 +68,7 @@ func newTally(w *world) tally {
 	for i := range w.shards {
 		w.shards[i].tally = shardTally{
 			edges: make([]int64, len(w.edges)), objects: make([]int64, len(w.objects)),
-			matrix: make([]int64, len(t.rows)*len(t.rows)),
+			matrix: make([]int64, len(t.rows)*len(t.rows)), segments: make([]int64, w.segments),
 		}
 	}
 	return t
@@ -151,6 +153,9 @@ func (w *world) result(complete bool) *Result {
 		Edges: make([]int64, len(w.edges)), Series: w.tally.samples, Copies: make([]float64, len(w.objects)),
 		Matrix: ASMatrix{AS: w.tally.rows},
 	}
+	if w.segments > 0 {
+		r.Views, r.Segments, r.Hops = w.views, make([]int64, w.segments), w.hopsOf()
+	}
 	n := len(w.tally.rows)
 	r.Matrix.Bytes = make([][]int64, n)
 	for i := range n {
@@ -166,6 +171,9 @@ func (w *world) result(complete bool) *Result {
 		}
 		for k, b := range s.objects {
 			r.Copies[k] += float64(b) / float64(w.objects[k].size)
+		}
+		for k, b := range s.segments {
+			r.Segments[k] += b
 		}
 		for k, b := range s.matrix {
 			r.Matrix.Bytes[k/n][k%n] += b

@@ -63,7 +63,7 @@ func TestPollutionWouldShow(t *testing.T) {
 	w := newWorld(c)
 	w.happen()
 	m, s := &w.members[0], &w.shards[0]
-	w.store(s, m, 0, 2, true, 0)
+	w.store(s, m, 0, 2, arrival{corrupt: true})
 	if r := w.result(true); r.Polluted != 64<<10 || !m.bad.Has(2) {
 		t.Errorf("%d bytes polluted, known as bad: %v", r.Polluted, m.bad.Has(2))
 	}

@@ -58,7 +58,7 @@ func (w *world) serve(s *shard, m *member, l *link, a *ask) {
 			Length: uint32(w.objects[m.object].pieceLen(a.piece)),
 		},
 		Rare: w.rare(m, a.piece),
-		Left: 1 - float32(w.members[l.peer].count)/float32(w.objects[m.object].n),
+		Left: w.members[l.peer].lacks(),
 	}
 	if busy, ok := h.out.alloc.Ask(w.now, &l.up.Requester, q); !ok {
 		w.answer(s, l, a.piece, newsBusy, int32(busy.Retry/time.Millisecond))
@@ -69,6 +69,9 @@ func (w *world) serve(s *shard, m *member, l *link, a *ask) {
 		s.busy = append(s.busy, m.host)
 	}
 }
+
+// lacks is which part m lacks of what it knows of.
+func (m *member) lacks() float32 { return 1 - float32(m.count)/float32(max(m.known, m.count, 1)) }
 
 func (w *world) newRequester(member int32, l *link) *requester {
 	a, b := w.members[member].host, w.members[l.peer].host
@@ -280,6 +283,9 @@ func (w *world) report(s *shard, r *requester, q upload.Request, whole bool, lef
 	m := &w.members[r.member]
 	if whole {
 		x.flags = newsDone
+		if w.objects[m.object].stream != nil {
+			x.hop = w.hops[r.member][q.Piece]
+		}
 		if w.hosts[m.host].conduct == Poisoner || m.bad.Has(int(q.Piece)) {
 			x.flags |= newsCorrupt
 		}

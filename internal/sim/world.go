@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/tandem-cdn/tandem/internal/fetch"
 	"github.com/tandem-cdn/tandem/internal/manifest"
+	"github.com/tandem-cdn/tandem/internal/track"
 	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
@@ -33,6 +33,7 @@ type world struct {
 	// Dense arrays beside hosts and members, for what other shards read.
 	logs      [][]entry // what each member has got, in that order
 	logLen    []int32   // the lengths of the logs
+	hops      [][]uint8 // over how many hops each viewer had each piece
 	down      []float64 // payload bytes per second
 	upLevel   []float64 // fair share on each host's uplink, +Inf where it is not full
 	downLevel []float64
@@ -46,6 +47,8 @@ type world struct {
 	pending  int // downloads not done and not given up
 	active   int // members with a download under way
 	outcomes []Outcome
+	views    []View // nil without streams
+	segments int    // of all streams
 }
 
 // host is one machine with its two links.
@@ -70,9 +73,19 @@ type object struct {
 	n           int
 	all         []int // every piece, for peers that have or claim them all
 	scope       scope
+	seed        uint64 // of the election of owners
+
+	stream   *Stream // nil: a file
+	segs     []track.Segment
+	segSize  int64
+	perSeg   int // pieces in a segment
+	firstSeg int // of the segments of all streams
 }
 
 func (o *object) pieceLen(i int32) int64 {
+	if o.stream != nil {
+		return min(o.piece, o.segSize-int64(i)%int64(o.perSeg)*o.piece)
+	}
 	return min(o.piece, o.size-int64(i)*o.piece)
 }
 
@@ -94,7 +107,8 @@ type member struct {
 	listed       bool // in the list of its shard
 	due          bool // something happened that the plan is to answer
 	nextTick     int32
-	plan         *fetch.Plan
+	plan         scheduler     // nil while it has none
+	known        int           // pieces of the object that it knows of
 	began        time.Duration // the plan's zero of time
 	runs         int32         // times it has begun
 	have         manifest.Bitfield
@@ -177,6 +191,10 @@ func newWorld(c Config) *world {
 	w.objects = make([]object, len(c.Objects))
 	for i, o := range c.Objects {
 		w.objects[i] = newObject(o, c.Seed, i)
+		if s := o.Stream; s != nil {
+			w.objects[i].firstSeg = w.segments
+			w.segments += s.Segments
+		}
 	}
 	w.edges = make([]edgeServer, len(c.Edges))
 	for i, e := range c.Edges {
@@ -204,6 +222,9 @@ func newWorld(c Config) *world {
 		w.upLevel[i], w.downLevel[i] = math.Inf(1), math.Inf(1)
 	}
 	w.outcomes = make([]Outcome, len(c.Downloads))
+	if w.segments > 0 {
+		w.views, w.hops = make([]View, len(c.Downloads)), make([][]uint8, len(c.Downloads))
+	}
 	w.makeShards()
 	w.tally = newTally(w)
 	w.control = newControlPlane(w)
@@ -212,6 +233,11 @@ func newWorld(c Config) *world {
 }
 
 func newObject(o Object, seed uint64, i int) object {
+	if o.Stream != nil {
+		out := object{size: o.Size, scope: scopeOf(seed, i), seed: mix(seed ^ uint64(i))}
+		out.cut(o.Stream, o.Piece)
+		return out
+	}
 	piece := o.Piece
 	if piece == 0 {
 		piece = manifest.PieceSizeFor(o.Size)
