@@ -135,11 +135,11 @@ func crowdOf(r *study.Run) *picture {
 		return nil
 	}
 	var active, seeds []point
-	most := 0
+	most, given := 0, false
 	for _, s := range thinned(r.Series) {
 		active = append(active, point{s.At, float64(s.Active)})
 		seeds = append(seeds, point{s.At, float64(s.Seeds)})
-		most = max(most, s.Active)
+		most, given = max(most, s.Active), given || s.Seeds > 0
 	}
 	ch := chart{
 		x:     axis{label: "time since the beginning", time: true},
@@ -149,6 +149,13 @@ func crowdOf(r *study.Run) *picture {
 	p := &picture{
 		Title:  fmt.Sprintf("At most %s at a time", plural(most, "download")),
 		Legend: []legend{{"c0", "downloads under way"}, {"c2", "whole copies that are given"}},
+	}
+	if r.Playback != nil {
+		p.Title = fmt.Sprintf("At most %s at a time", plural(most, "viewer"))
+		p.Legend = []legend{{"c0", "viewers"}, {"c2", "those who have seen it and still give"}}
+		if !given {
+			p.Legend, ch.lines = p.Legend[:1], ch.lines[:1]
+		}
 	}
 	p.SVG = ch.svg(p.Title)
 	return p

@@ -69,7 +69,7 @@ func compared(s *study.Study) []string {
 		}
 		add(c.Figure)
 	}
-	for _, name := range []string{"offload", "makespan", "time-p50", "copies"} {
+	for _, name := range []string{"offload", "makespan", "time-p50", "copies", "segment-copies", "stalled", "start-p50"} {
 		add(name)
 	}
 	return list
@@ -271,6 +271,9 @@ func allTimes(s *study.Study) *picture {
 		ch.lines = append(ch.lines, distribution(r.Name, class, r.Times))
 		p.Legend = append(p.Legend, legend{class, title(r.Name)})
 		ch.x.max = max(ch.x.max, r.Times[len(r.Times)-1]*1.03)
+	}
+	if len(ch.lines) == 0 {
+		return nil
 	}
 	p.SVG = ch.svg(p.Title)
 	return p

@@ -177,7 +177,10 @@ func details(s *study.Study) []detail {
 			set = append(set, kv[0]+" = "+kv[1])
 		}
 		d.Set = strings.Join(set, ", ")
-		for _, p := range []*picture{timesOf(r), ratiosOf(r), bytesOf(r), crowdOf(r), copiesOf(r), networksOf(r)} {
+		for _, p := range []*picture{
+			timesOf(r), ratiosOf(r), bytesOf(r), offloadOf(r), segmentsOf(r), startsOf(r), stallsOf(r), behindOf(r), hopsOf(r),
+			crowdOf(r), copiesOf(r), networksOf(r),
+		} {
 			if p != nil {
 				d.Pictures = append(d.Pictures, p)
 			}

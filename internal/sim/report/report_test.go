@@ -140,6 +140,55 @@ func TestPageSaysIt(t *testing.T) {
 	}
 }
 
+// broadcast is a study of a live stream.
+func broadcast() *study.Study {
+	s := sample()
+	s.Checks, s.Runs = nil, s.Runs[:1]
+	r := &s.Runs[0]
+	r.Times, r.AloneTimes, r.Ratios, r.Copies = nil, nil, nil, nil
+	r.Figures["latency-p50"], r.Figures["latency-p95"] = study.Figure{Mean: 1.25}, study.Figure{Mean: 3.75}
+	b := &study.Playback{
+		Live: true, Starts: []float64{0.25, 0.5, 4}, AloneStarts: []float64{0.25, 0.5, 2}, Stalls: []float64{0, 0, 0, 9}, AloneStalls: []float64{0, 0, 0, 0},
+		Behind: []float64{12, 13, 21}, Hops: []study.Hop{{Share: 0.25, Latencies: []float64{0, 1, 2}}, {Share: 0.75, Latencies: []float64{1, 1.5, 2}}, {Share: 1e-9}},
+	}
+	for i := range 20 {
+		b.Segments = append(b.Segments, study.Segment{At: float64(4*i - 12), Copies: 2.5, Viewers: 40 + i%2*20})
+	}
+	r.Playback = b
+	return s
+}
+
+// TestPageOfStream looks for what is seen of a stream, and for nothing of downloads.
+func TestPageOfStream(t *testing.T) {
+	html := strings.ReplaceAll(page1(t, broadcast()), thin, " ")
+	wellFormed(t, html)
+	for _, want := range []string{
+		"Peers bring 30.0 % of the bytes; 98.7 % would be possible", "bound: 98.7 %",
+		"Edges send a segment 2.50 times on the average, to 50 viewers", "when the segment was published", "what the edge alone would send",
+		"Half of the viewers see a picture within 500 ms, 95 % within 4.00 s", "the same from the edge alone",
+		"The picture of 25.0 % of the viewers stands still, for 9.00 s at most",
+		"Half of the viewers are at most 13.0 s behind what happens",
+		"Half of the pieces are there 1.25 s after their segment is published, 95 % within 3.75 s",
+		"1 hop, from the edge: 25.0 % of the bytes, median 1.00 s", "2 hops: 75.0 % of the bytes",
+		"At most 50 viewers at a time",
+	} {
+		if !strings.Contains(html, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	for _, bad := range []string{"download", "3 hops", "NaN", "Inf", "%!"} {
+		if i := strings.Index(html[strings.Index(html, "</head>"):strings.Index(html, "All figures")], bad); i >= 0 {
+			t.Errorf("the page has %q", bad)
+		}
+	}
+	film := broadcast()
+	film.Runs[0].Playback.Live, film.Runs[0].Playback.Behind, film.Runs[0].Playback.Stalls = false, nil, []float64{0, 0}
+	html = page1(t, film)
+	if !strings.Contains(html, "place in the film") || strings.Contains(html, "behind what happens, ") || strings.Contains(html, "stands still, for") {
+		t.Error("a film is shown as if it were live")
+	}
+}
+
 // TestLittle shows studies that have next to nothing in them.
 func TestLittle(t *testing.T) {
 	none := &study.Study{Scenario: "x", Title: "x"}

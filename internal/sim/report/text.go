@@ -51,7 +51,7 @@ func WriteText(w io.Writer, s *study.Study) error {
 // told are the figures of a line: the usual ones, as far as the study has them.
 func told(s *study.Study) []string {
 	var list []string
-	for _, name := range []string{"downloads", "makespan", "makespan-ratio", "offload", "offload-ratio", "copies", "time-p50", "time-p99", "ratio-p50", "ratio-p99", "same-as", "waste", "failed"} {
+	for _, name := range []string{"viewers", "downloads", "makespan", "makespan-ratio", "offload", "offload-ratio", "copies", "segment-copies", "start-p50", "stalled", "behind-p50", "time-p50", "time-p99", "ratio-p50", "ratio-p99", "same-as", "waste", "failed"} {
 		for _, r := range s.Runs {
 			if _, ok := r.Figures[name]; ok {
 				list = append(list, name)

@@ -23,7 +23,7 @@ const (
 // check finds what no field says by itself.
 func (d *decoder) check(s *Scenario) error {
 	for _, f := range []func(*Scenario) error{
-		d.checkObjects, d.checkHosts, d.checkShares, d.checkArrivals, d.checkTimes, d.checkNames,
+		d.checkObjects, d.checkHosts, d.checkShares, d.checkArrivals, d.checkStream, d.checkTimes, d.checkNames,
 	} {
 		if err := f(s); err != nil {
 			return err
@@ -117,11 +117,7 @@ func (d *decoder) checkArrivals(s *Scenario) error {
 	if a.Over > s.End {
 		return d.fail("arrivals.over", nil, "%s is after the end, %s", a.Over, s.End)
 	}
-	per := 1
-	if s.Objects.Every > 0 {
-		per = s.Objects.Count
-	}
-	if s.wantCount()*per > maxWants {
+	if s.wantCount() > maxWants {
 		return d.fail("arrivals.count", nil, "more than %d downloads", maxWants)
 	}
 	if s.Seeders.Copies > s.hostCount() {
@@ -194,6 +190,10 @@ func (f *File) checkExpectations(d *decoder) error {
 		switch {
 		case !ok:
 			return d.fail(join(path, "figure"), nil, "%.40q is no figure%s", e.Figure, hint(e.Figure, figureNames()))
+		case figure.Of == OfStreams && !f.Scenario.streams():
+			return d.fail(join(path, "figure"), nil, "%s is of streams", e.Figure)
+		case figure.Of == OfDownloads && f.Scenario.streams():
+			return d.fail(join(path, "figure"), nil, "%s is of downloads, not of streams", e.Figure)
 		case (e.Min == nil) == (e.Max == nil):
 			return d.fail(path, nil, "want a min or a max")
 		case figure.Paired && f.Scenario.Against != "edge-only":

@@ -11,8 +11,12 @@ import (
 // Fields are the settings of a scenario that are not nothing, in the order of the
 // language, as they would be written.
 func (s *Scenario) Fields() [][2]string {
+	of := *s
+	if s.streams() {
+		of.Objects, of.Downloads = Objects{}, Downloads{}
+	}
 	var list [][2]string
-	describe(&list, reflect.ValueOf(s).Elem(), "")
+	describe(&list, reflect.ValueOf(&of).Elem(), "")
 	return list
 }
 

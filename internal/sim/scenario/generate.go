@@ -50,6 +50,10 @@ func (w *world) rng(aspect string) *rand.Rand {
 }
 
 func (w *world) objects() {
+	if w.s.streams() {
+		w.stream()
+		return
+	}
 	o := w.s.Objects
 	rng := w.rng("sizes")
 	for range o.Count {
@@ -73,13 +77,15 @@ func (w *world) downloads() {
 	when, which, stay := w.rng("arrivals"), w.rng("objects"), w.rng("stay")
 	for i, host := range w.askers {
 		at := w.arrival(when, i, host)
-		if w.s.Objects.Every > 0 {
-			w.broadcast(host, at, stay)
+		leave := stay.Uint64()
+		at, online := w.online(host, at)
+		if w.s.streams() {
+			if online {
+				w.view(host, at, rand.New(rand.NewPCG(leave, 0)))
+			}
 			continue
 		}
-		leave := stay.Uint64()
 		object, ok := w.object(which, host)
-		at, online := w.online(host, at)
 		if !ok || !online {
 			continue
 		}
@@ -116,25 +122,6 @@ func (w *world) want(host, object int, at time.Duration, stay *rand.Rand) {
 	w.cfg.Downloads = append(w.cfg.Downloads, want)
 }
 
-// broadcast has a host want every object that comes out from at on, as its
-// player learns of it: at a moment of its own within the first quarter.
-func (w *world) broadcast(host int, at time.Duration, stay *rand.Rand) {
-	every := time.Duration(w.s.Objects.Every)
-	phase := time.Duration(stay.Float64() * float64(every) / 4)
-	leave := time.Duration(w.s.Downloads.Leave.next(stay))
-	first := int((at + every - 1) / every)
-	for o := first; o < w.s.Objects.Count; o++ {
-		t := time.Duration(o)*every + phase
-		if t >= time.Duration(w.s.End) || leave > 0 && t >= at+leave {
-			return
-		}
-		w.want(host, o, t, stay)
-		if last := &w.cfg.Downloads[len(w.cfg.Downloads)-1]; leave > 0 {
-			last.Leave = at + leave
-		}
-	}
-}
-
 // online is the first moment at or after at when the host is on.
 func (w *world) online(host int, at time.Duration) (time.Duration, bool) {
 	end := time.Duration(w.s.End)
@@ -152,7 +139,7 @@ func (w *world) online(host int, at time.Duration) (time.Duration, bool) {
 
 // holdings gives copies to hosts that give, to those first that want nothing.
 func (w *world) holdings() {
-	if len(w.honest) == 0 {
+	if len(w.honest) == 0 || w.s.streams() {
 		return
 	}
 	rng := w.rng("holdings")
@@ -191,7 +178,7 @@ func (w *world) retained(rng *rand.Rand) {
 // hold gives a host a copy unless it has it, or will ask for it.
 func (w *world) hold(host, object int, until time.Duration) {
 	k := [2]int{host, object}
-	if w.holding[k] || w.taken[k] || w.s.Objects.Every > 0 {
+	if w.holding[k] || w.taken[k] {
 		return
 	}
 	w.holding[k] = true
@@ -223,7 +210,7 @@ func (s *Scenario) control() sim.Control {
 
 func (s *Scenario) ablation() sim.Ablation {
 	has := func(name string) bool { return slices.Contains(s.Policy.Ablate, name) }
-	return sim.Ablation{SeedDuty: has("seed-duty"), InOrder: has("in-order"), Locality: has("locality"), Rotation: has("rotation"), GiveWay: has("give-way")}
+	return sim.Ablation{SeedDuty: has("seed-duty"), InOrder: has("in-order"), Locality: has("locality"), Rotation: has("rotation"), GiveWay: has("give-way"), Stealing: has("stealing")}
 }
 
 func class(name string) sim.Class {

@@ -233,21 +233,25 @@ func TestSeeders(t *testing.T) {
 	near(t, "time left", left, 1.5, 0.05)
 }
 
-func TestBroadcast(t *testing.T) {
-	c := drawn1(t, "objects: {count: 30, size: 1M, every: 4s}\nhosts: {count: 50}\nend: 3m\narrivals: {pattern: even, over: 60s}\ndownloads: {leave: 40s}\n", 1)
-	next := map[int]int{}
-	for _, d := range c.Downloads {
-		out := time.Duration(d.Object) * 4 * time.Second
-		if d.At < out || d.At >= out+time.Second {
-			t.Errorf("object %d, out at %v, is asked for at %v", d.Object, out, d.At)
-		}
-		if n, ok := next[d.Host]; ok && n != d.Object {
-			t.Errorf("host %d wants %d after %d", d.Host, d.Object, n-1)
-		}
-		next[d.Host] = d.Object + 1
+func TestStream(t *testing.T) {
+	c := drawn1(t, "end: 1m\nstream: {kind: live, segment: 2s, rate: 4mbit, behind: 5s, watch: 20s, linger: 9s}\nhosts: {count: 40, uploaders: 50%, rho: 0.5}\narrivals: {pattern: even, over: 40s}\n", 1)
+	o := c.Objects[0]
+	if s := *o.Stream; len(c.Objects) != 1 || s.Segments != 33 || o.Size != 33*1e6 || !s.Live || s.Duration != 2*time.Second || s.Behind != 5*time.Second || s.Buffer != 30*time.Second {
+		t.Errorf("%d bytes, %+v", o.Size, s)
 	}
-	if n := float64(len(c.Downloads)); n < 50*9 || n > 50*10 {
-		t.Errorf("%v downloads of 50 viewers who stay for ten segments", n)
+	var up float64
+	for i, d := range c.Downloads {
+		h := c.Hosts[d.Host]
+		if d.At != time.Duration(i)*time.Second || d.Leave != d.At+20*time.Second || d.Linger != map[bool]time.Duration{true: 9 * time.Second}[h.Uploads] {
+			t.Errorf("viewer %d: %+v", i, d)
+		}
+		if h.Uploads {
+			up += h.Up
+		}
+	}
+	near(t, "uplinks ÷ what all watch", up/(40*4e6/8), 0.5, 0.001)
+	if film := drawn1(t, "stream: {kind: vod, length: 62s}\nhosts: {count: 3}\n", 1).Objects[0]; film.Stream.Segments != 15 || film.Stream.Live || film.Stream.Behind != 0 {
+		t.Errorf("%+v", film.Stream)
 	}
 }
 

@@ -79,7 +79,8 @@ func (w *world) conduct() {
 	}
 }
 
-// scale makes the uplinks that give rho times all downlinks.
+// scale makes the uplinks that give rho times all downlinks, or of a stream rho times what
+// all take.
 func (w *world) scale(rho float64) {
 	if rho == 0 {
 		return
@@ -87,6 +88,9 @@ func (w *world) scale(rho float64) {
 	var up, down float64
 	for i := range w.cfg.Hosts {
 		down += w.cfg.Hosts[i].Down
+	}
+	if w.s.streams() {
+		down = float64(w.s.Stream.Rate) * float64(len(w.cfg.Hosts))
 	}
 	for _, i := range w.honest {
 		up += w.cfg.Hosts[i].Up

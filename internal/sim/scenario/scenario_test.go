@@ -65,7 +65,7 @@ func TestErrors(t *testing.T) {
 		{"negative duration", "hosts: {count: 1}\nend: -5s\n", `end: "-5s" is no time`},
 		{"word", "hosts: {count: 1}\narrivals: {pattern: poison, over: 1m}\n", `line 2, column 21: arrivals.pattern: "poison" is none of at-once, even, poisson, release, did you mean "poisson"?`},
 		{"truth", "hosts: {count: 1}\npolicy: {alone: yes}\n", `policy.alone: "yes" is neither true nor false`},
-		{"ablation", "hosts: {count: 1}\npolicy: {ablate: [inorder]}\n", `policy.ablate.0: "inorder" is none of in-order, seed-duty, give-way, locality, rotation, did you mean "in-order"?`},
+		{"ablation", "hosts: {count: 1}\npolicy: {ablate: [inorder]}\n", `policy.ablate.0: "inorder" is none of in-order, seed-duty, give-way, locality, rotation, stealing, did you mean "in-order"?`},
 		{"list wanted", "hosts: {count: 1}\nedges: {rate: 1mbit}\n", `line 2, column 8: edges: want a list`},
 		{"fields wanted", "hosts: 5\n", `line 1, column 8: hosts: want fields`},
 		{"value wanted", "hosts: {count: [1]}\n", `hosts.count: want one value`},
@@ -110,6 +110,22 @@ func TestErrors(t *testing.T) {
 		{"sweep too wide", "hosts: {count: 3}\nsweep: {seed: [" + strings.Repeat("1, ", 64) + "1]}\n", `sweep: more than 64 runs`},
 		{"index", "hosts: {count: 3}\nsweep: {edges.1.rate: [1mbit]}\n", `edges.1: there are 1 of them`},
 		{"into a number", "hosts: {count: 3}\nsweep: {end.x: [1]}\n", `end has no fields`},
+		{"no kind of stream", "hosts: {count: 3}\nstream: {length: 1m}\n", `line 2, column 9: stream.kind: say whether it is live or vod`},
+		{"kind of stream", "hosts: {count: 3}\nstream: {kind: film}\n", `line 2, column 16: stream.kind: "film" is none of live, vod`},
+		{"endless film", "hosts: {count: 3}\nstream: {kind: vod}\n", `stream.length: say how long the film is`},
+		{"short film", "hosts: {count: 3}\nstream: {kind: vod, length: 3s}\n", `line 2, column 29: stream.length: 3s is shorter than a segment, 4s`},
+		{"small buffer", "hosts: {count: 3}\nstream: {kind: live, buffer: 2s}\n", `stream.buffer: 2s is shorter than a segment, 4s`},
+		{"ahead of its time", "hosts: {count: 3}\nstream: {kind: live, behind: 3s}\n", `stream.behind: 3s is less than a segment, 4s`},
+		{"film behind", "hosts: {count: 3}\nstream: {kind: vod, length: 1m, behind: 5s}\n", `stream.behind: only live streams have one`},
+		{"pieces of a stream", "hosts: {count: 3}\nstream: {kind: live, piece: 100K}\n", `stream.piece: 100K is no power of two`},
+		{"long stream", "hosts: {count: 3}\nend: 30d\nstream: {kind: live, segment: 100ms, piece: 16K, rate: 1gbit}\n", `are more than`},
+		{"too much to simulate", "hosts: {count: 1000000}\nend: 1h\nstream: {kind: live}\n", `for 1000000 viewers are more than can be simulated`},
+		{"viewers without hosts", "hosts: {count: 3}\narrivals: {count: 4}\nstream: {kind: live}\n", `line 2, column 19: arrivals.count: more viewers than hosts (3)`},
+		{"stream of files", "hosts: {count: 3}\nstream: {kind: live}\nobjects: {size: 1M}\n", `line 3, column 10: objects: a stream has none`},
+		{"stream ablated", "hosts: {count: 3}\nstream: {kind: live}\npolicy: {ablate: [give-way]}\n", `policy.ablate: give-way is of downloads`},
+		{"liars", "hosts: {count: 3, conduct: {liars: 5%}}\nstream: {kind: live}\n", `hosts.conduct.liars: there are none in streams`},
+		{"figure of downloads", "hosts: {count: 3}\nstream: {kind: live}\nexpect: [{figure: copies, max: 2}]\n", `expect.0.figure: copies is of downloads`},
+		{"figure of streams", "hosts: {count: 3}\nexpect: [{figure: stalled, max: 0}]\n", `expect.0.figure: stalled is of streams`},
 		{"fact", "hosts: {count: 3}\nfacts: [{figure: a, value: b, known: guessed}]\n", `facts.0.known: "guessed" is none of read, recalled, inferred`},
 		{"half a fact", "hosts: {count: 3}\nfacts: [{figure: a}]\n", `facts.0: a fact has`},
 		{"anchor", "hosts: &a {count: 3}\n", `anchors, aliases and tags are not taken here`},
@@ -224,7 +240,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		s := &file.Runs[0].Scenario
-		if s.hostCount() > 200 || s.wantCount()*s.Objects.Count > 2000 || s.Seeders != (Seeders{}) || s.Hosts.Online.Mid > 0 || s.Hosts.ASes.Count > 200 {
+		if s.hostCount() > 200 || s.wantCount()*s.Objects.Count > 2000 || s.Seeders != (Seeders{}) || s.Hosts.Online.Mid > 0 || s.Hosts.ASes.Count > 200 || s.streams() && s.Stream.segments() > 1e5 {
 			return
 		}
 		if c := s.Config(1); len(c.Hosts) != s.hostCount() {

@@ -16,6 +16,7 @@ type Scenario struct {
 	Efficiency float64 `yaml:"efficiency" check:"0.1..1"`
 
 	Objects   Objects   `yaml:"objects"`
+	Stream    Stream    `yaml:"stream"`
 	Hosts     Hosts     `yaml:"hosts"`
 	Seeders   Seeders   `yaml:"seeders"`
 	Arrivals  Arrivals  `yaml:"arrivals"`
@@ -47,8 +48,6 @@ type Objects struct {
 	Piece Bytes   `yaml:"piece" check:"16K..64M"`
 	Zipf  float64 `yaml:"zipf" check:"0..4"`
 	Shift float64 `yaml:"shift" check:"0..100000"`
-	// Every makes a broadcast of the objects: one comes out every so often.
-	Every Duration `yaml:"every" check:"100ms..1h"`
 }
 
 // Hosts are the machines.
@@ -152,7 +151,7 @@ type Outage struct {
 type Policy struct {
 	Alone      bool     `yaml:"alone"`
 	Candidates int      `yaml:"candidates" check:"1..100"`
-	Ablate     []string `yaml:"ablate" oneof:"in-order seed-duty give-way locality rotation"`
+	Ablate     []string `yaml:"ablate" oneof:"in-order seed-duty give-way locality rotation stealing"`
 }
 
 // Variant is a run of the scenario with some fields changed.

@@ -23,9 +23,15 @@ type pair struct {
 func (p *pair) figures() map[string]float64 {
 	f := map[string]float64{}
 	p.bytes(f)
-	p.times(f)
-	p.bounds(f)
-	p.failures(f)
+	if p.streams() {
+		p.playback(f)
+		p.hops(f)
+		p.audience(f)
+	} else {
+		p.times(f)
+		p.bounds(f)
+		p.failures(f)
+	}
 	for name, v := range f {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			delete(f, name)
@@ -48,25 +54,29 @@ func (p *pair) bytes(f map[string]float64) {
 			uplink, used = uplink+s.Uplink, used+float64(s.Peers)
 		}
 	}
-	var wanted float64
-	seen := make([]bool, len(p.cfg.Objects))
-	for _, d := range p.cfg.Downloads {
-		if !seen[d.Object] {
-			seen[d.Object] = true
-			wanted += float64(p.cfg.Objects[d.Object].Size)
-		}
-	}
 	f["edge-bytes"], f["peer-bytes"] = sent, peers
 	f["offload"] = peers / (edge + peers)
-	f["copies"] = sent / wanted
 	f["same-as"] = same / peers
 	f["uplink-use"] = used / uplink
 	f["waste"], f["corrupt"] = wasted/(edge+peers), corrupt/(edge+peers)
 	f["polluted"] = float64(p.got.Polluted)
 }
 
+// wanted is the size of all that is wanted.
+func (p *pair) wanted() (sum float64) {
+	seen := make([]bool, len(p.cfg.Objects))
+	for _, d := range p.cfg.Downloads {
+		if !seen[d.Object] {
+			seen[d.Object] = true
+			sum += float64(p.cfg.Objects[d.Object].Size)
+		}
+	}
+	return sum
+}
+
 func (p *pair) times(f map[string]float64) {
 	times, ratios := p.done(p.got), p.ratios()
+	f["copies"] = f["edge-bytes"] / p.wanted()
 	f["time-p50"], f["time-p95"], f["time-p99"] = quantile(times, 0.5), quantile(times, 0.95), quantile(times, 0.99)
 	if p.alone != nil {
 		f["ratio-p50"], f["ratio-p95"], f["ratio-p99"] = quantile(ratios, 0.5), quantile(ratios, 0.95), quantile(ratios, 0.99)
@@ -256,9 +266,15 @@ func kept(copies []bound.Copy, object int, h *sim.Host, from, to float64) []boun
 
 // curves fills what is drawn of a run.
 func (p *pair) curves(r *Run) {
-	r.Times, r.Ratios = Curve(p.done(p.got)), Curve(p.ratios())
-	if p.alone != nil {
-		r.AloneTimes = Curve(p.done(p.alone))
+	if p.streams() {
+		p.shown(r)
+	} else {
+		r.Times, r.Ratios = Curve(p.done(p.got)), Curve(p.ratios())
+		if p.alone != nil {
+			r.AloneTimes = Curve(p.done(p.alone))
+		}
+		const most = 1000 // objects: more are not told apart in a picture
+		r.Copies = p.got.Copies[:min(len(p.got.Copies), most)]
 	}
 	before := 0.0
 	for _, s := range p.got.Series {
@@ -267,8 +283,6 @@ func (p *pair) curves(r *Run) {
 		before = at
 	}
 	r.Matrix, r.ASes = p.got.Matrix.Bytes, p.got.Matrix.AS
-	const most = 1000 // objects: more are not told apart in a picture
-	r.Copies = p.got.Copies[:min(len(p.got.Copies), most)]
 }
 
 func b2f(b bool) float64 {

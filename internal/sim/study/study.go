@@ -63,6 +63,7 @@ type Run struct {
 	ASes       []uint32   `json:"ases,omitempty"`      // of rows and columns; 0: all others
 	Copies     []float64  `json:"copies,omitempty"`    // by object, most wanted first
 	Marks      []Interval `json:"marks,omitempty"`     // what the scenario did when
+	Playback   *Playback  `json:"playback,omitempty"`  // of a stream
 
 	Transfers int64   `json:"transfers"` // over all seeds
 	Events    int64   `json:"events"`
