@@ -1,6 +1,6 @@
 // Package sim runs crowds of simulated clients on a simulated network under the
-// scheduler (package fetch), the upload allocation (package upload) and the
-// peer selection (package directory) that the real programs run.
+// schedulers (packages fetch and stream), the upload allocation (package upload)
+// and the peer selection (package directory) that the real programs run.
 //
 // It is a flow-level simulation over a virtual clock: bytes flow at the rates
 // that access links allow, shared max-min fairly; packets, and what happens
