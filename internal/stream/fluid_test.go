@@ -441,7 +441,7 @@ func (f *fluid) spread(c *fluidClient, piece int) {
 // result is what came of a run.
 type result struct {
 	offload float64       // share of the bytes of all but the first client that came from peers
-	copies  float64       // of the edge, of segments that nobody begins with, the mean
+	copies  float64       // of the edge, of segments that nobody begins with, nor goes on with at once, the mean
 	stalled time.Duration // of all
 	begin   time.Duration // the latest
 	wasted  float64       // share of what came
@@ -451,7 +451,7 @@ func (f *fluid) result() (r result) {
 	var edge, peers, wasted, all int64
 	firsts := map[int]bool{}
 	for i, c := range f.clients {
-		for i := range int(f.whole / f.segs[0].Duration) {
+		for i := range min(int(2*f.whole/f.segs[0].Duration), len(f.no)-c.first) {
 			firsts[f.no[c.first+i]] = true
 		}
 		if c.gone {

@@ -32,10 +32,9 @@ const (
 	// the live edge, and nothing tells where. So what follows is due earlier than from the first
 	// one's beginning, by the part liveEarly of its duration, but not before three quarters
 	// of it have passed since it was published: hardly one plays nearer to the live edge.
-	// What follows soon is due less early, by the part liveEarlyFirst of the time since the
-	// first one's beginning: to ask the edge for all of that costs a segment for everyone
-	// who comes.
-	liveEarly, liveEarlyFirst = 0.875, 0.4
+	// That costs a segment of the edge for everyone who comes, and keeps from stalling who
+	// begins near the end of one.
+	liveEarly = 0.875
 	// edgeShare is the part of the edge's measured rate that is counted on.
 	edgeShare = 0.7
 	// peerShare is the same for peers.

@@ -197,18 +197,19 @@ func TestHeldByWhoGives(t *testing.T) {
 		p.AddTrack(1)
 		p.AddSegments(0, 0, f.segs)
 		p.Played(s, s/2, 0, 0)
+		p.Played(s, s/2, 0, 1)
 		p.AddPeer(1, PeerInfo{Uploads: gives})
 		p.JoinTrack(1, 0)
 		n := f.segs[0].Manifest.NumPieces()
 		all := make([]int, 6*n)
 		for i := range all {
 			all[i] = i
-			if i < n {
+			if i < 2*n {
 				p.Stored(0, i)
 			}
 		}
 		p.PeerHas(1, 0, all)
-		p.OpenReader(s, 1, 0, 1)
+		p.OpenReader(s, 1, 0, 2)
 		asks := map[bool]bool{} // of the edge or not
 		for _, a := range p.Tick(s) {
 			_, edge := a.(AskEdge)

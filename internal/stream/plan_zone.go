@@ -212,14 +212,11 @@ func (p *Plan) due(t *ptrack, s *segment) time.Duration {
 	if !p.cfg.Live {
 		return due
 	}
-	early := liveEarly * t.span(s).Seconds()
-	switch {
-	case !s.Part: // of which one is what a player starts with
-		early = min(early, liveEarlyFirst*(s.Start-t.head.first).Seconds())
-	case s.since < 0: // it may have begun with hardly anything
-		early = t.span(s).Seconds()
+	early := t.span(s)
+	if !s.Part || s.since >= 0 { // who plays parts may have begun with hardly anything
+		early = seconds(liveEarly * early.Seconds())
 	}
-	due -= seconds(early)
+	due -= early
 	if s.since < 0 {
 		return due
 	}
