@@ -84,7 +84,11 @@ func partPath(i int) string { return fmt.Sprintf("/%d.m4s", i) }
 
 // list has the playlist hint at a part.
 func (h *hinted) list(part int) {
-	h.Listed(fmt.Appendf(nil, "#EXTM3U\n#EXT-X-PART-INF:PART-TARGET=0.5\n#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"%d.m4s\"\n", part))
+	list := "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-PART-INF:PART-TARGET=0.5\n"
+	for i := range part {
+		list += fmt.Sprintf("#EXT-X-PART:DURATION=0.5,URI=\"%d.m4s\"\n", i)
+	}
+	h.Listed(fmt.Appendf(nil, "%s#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"%d.m4s\"\n", list, part))
 }
 
 // ask asks for a part, and returns how long that took and whether it is shared.

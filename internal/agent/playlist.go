@@ -58,7 +58,8 @@ type given struct {
 }
 
 // next takes the next state and says what became of the one before, as an edge does that
-// follows it. One that cannot be read tells no more than an old one.
+// follows it. One that cannot be read tells no more than an old one, and nothing where none
+// could be: it may import variables.
 func (g *given) next(at *url.URL, playlist []byte, now time.Time) media.Change {
 	change := media.Continues
 	if bytes.Contains(playlist, []byte("<MPD")) {
@@ -75,7 +76,11 @@ func (g *given) next(at *url.URL, playlist []byte, now time.Time) media.Change {
 		return change
 	}
 	p, err := hls.Parse(playlist, hls.Context{Base: at, Previous: g.hls})
-	if err != nil || p.Media == nil {
+	switch {
+	case err == nil && p.Media != nil:
+	case g.hls == nil:
+		return media.Continues
+	default:
 		return media.Stale
 	}
 	if g.hls != nil {
