@@ -73,6 +73,14 @@ const (
 	// leastAnswer and two round trips are what a peer has to answer before what it was
 	// asked for may be asked of another.
 	leastAnswer = 100 * time.Millisecond
+	// An edge is thin that gives less than thinShare times a stream's rate; of it thinAhead
+	// is asked at a time, by those whose players are up to thinZone segments apart.
+	thinShare = 1.5
+	thinAhead = time.Second
+	thinZone  = 3
+	// reliefTimes is how much sooner peers must be expected to bring what a thin edge was
+	// asked for before they are asked too.
+	reliefTimes = 2
 	// wasteShare and wasteFree bound what is asked for twice: a share of what came, and
 	// bytes to begin with.
 	wasteShare = 0.02

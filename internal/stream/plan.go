@@ -268,8 +268,10 @@ func (p *Plan) Tick(now time.Duration) []Action {
 	p.endIdle()
 	p.hedge(now, zone)
 	p.askUrgent(now, zone)
+	p.askThin(now, zone)
 	p.askPeers(now, zone)
 	if !p.cfg.Ablate.Patient {
+		p.relieve(now)
 		p.steal(now)
 	}
 	p.askDuty(now, zone)

@@ -10,6 +10,7 @@ type edge struct {
 	order  []*edgeReq // by number
 	next   int
 	pace   pace
+	alone  pace          // while nothing was asked of peers
 	rtt    time.Duration // until the first byte; 0: not known
 	until  time.Duration // it is not to be asked before
 	pauses int
@@ -78,7 +79,7 @@ func (p *Plan) latest(z zoned) time.Duration { return z.due - p.guard() - p.edge
 // askUrgent asks the edge for what players wait for and peers will not bring in time.
 func (p *Plan) askUrgent(now time.Duration, zone []zoned) {
 	for _, z := range zone {
-		if !p.edgeReady(now, z.s) {
+		if !p.edgeReady(now, z.s) || p.thin(z.s) {
 			continue
 		}
 		latest := p.latest(z)
@@ -117,7 +118,7 @@ func (p *Plan) askDuty(now time.Duration, zone []zoned) {
 		if len(p.edge.order) >= maxDuty {
 			return
 		}
-		if !p.edgeReady(now, z.s) {
+		if !p.edgeReady(now, z.s) || p.thin(z.s) {
 			continue
 		}
 		p.askRuns(now, z, true, func(i int) bool {
@@ -164,6 +165,7 @@ func (p *Plan) askEdge(now time.Duration, z zoned, first, end int, duty bool) {
 	p.busy(now)
 	if len(p.edge.order) == 0 {
 		p.edge.pace.begin(now)
+		p.edge.alone.begin(now)
 	}
 	p.edge.reqs[r.id] = r
 	p.edge.order = append(p.edge.order, r)
@@ -212,6 +214,11 @@ func (e *edge) asked(t *ptrack, piece int) *edgeReq {
 func (p *Plan) EdgeBytes(now time.Duration, req int, n int64) {
 	r := p.edge.reqs[req]
 	p.edge.pace.add(now, n)
+	if p.asked == 0 {
+		p.edge.alone.add(now, n)
+	} else {
+		p.edge.alone.begin(now)
+	}
 	p.all.add(now, n)
 	if r == nil {
 		p.wasted += n

@@ -330,7 +330,7 @@ func (p *Plan) askPeers(now time.Duration, zone []zoned) {
 		far = nil
 	}
 	for _, w := range append(near, far...) {
-		if urgent && w.z.due > until {
+		if urgent && w.z.due > until && !p.thin(w.z.s) {
 			break
 		}
 		n := w.z.s.pieceLen(w.piece)
@@ -338,7 +338,7 @@ func (p *Plan) askPeers(now time.Duration, zone []zoned) {
 			return
 		}
 		q := p.best(now, *w.z, w.piece)
-		if q == nil || now+q.soonest(n) > w.z.due-p.guard() && p.edgeReady(now, w.z.s) { // which will
+		if q == nil || now+q.soonest(n) > w.z.due-p.guard() && p.edgeReady(now, w.z.s) && !p.thin(w.z.s) { // which will
 			continue
 		}
 		u := wire.UrgencyBackground
@@ -409,7 +409,7 @@ func (p *Plan) wishes(now time.Duration, zone []zoned) (near, far []wish) {
 // has, the peer is not told as long as waste allows it, and whoever is first counts.
 func (p *Plan) hedge(now time.Duration, zone []zoned) {
 	for _, z := range zone {
-		if !p.edgeReady(now, z.s) {
+		if !p.edgeReady(now, z.s) || p.thin(z.s) {
 			continue
 		}
 		all, one := p.latest(z), z.due-p.guard()-p.edgeTakes(z.s.pieceLen(z.s.first))
@@ -435,7 +435,7 @@ func (p *Plan) hedge(now time.Duration, zone []zoned) {
 func (p *Plan) takeBack(now time.Duration, z zoned) {
 	for i := z.s.first; i < z.s.first+z.s.pieces; i++ {
 		a := z.t.cells[i].ask
-		if a != nil && a.begun == 0 && now+a.peer.soonest(a.n) > z.due-p.guard() {
+		if a != nil && a.begun == 0 && p.edge.asked(z.t, i) == nil && now+a.peer.soonest(a.n) > z.due-p.guard() {
 			p.cancelPeer(z.t, i)
 		}
 	}

@@ -220,3 +220,17 @@ func TestHeldByWhoGives(t *testing.T) {
 		}
 	}
 }
+
+// TestThinEdge has many play from an edge that hardly carries one of them.
+func TestThinEdge(t *testing.T) {
+	f := newFluid(t, 30, 4*time.Second, 1.76*mbit, 2.64*mbit)
+	for i := range 12 {
+		f.add(20*mbit, 20*mbit, true, time.Duration(i)*5*time.Second)
+	}
+	f.run(10 * time.Minute)
+	r := f.result()
+	t.Logf("%+v", r)
+	if r.offload < 0.85 || r.copies > 1.5 || r.stalled > 90*time.Second || r.begin > 4*time.Second || r.wasted > 0.025 {
+		t.Error("want offload 0.85, 1.5 copies, stalls of 90 s in all, a start within 4 s, 2.5 % of waste")
+	}
+}

@@ -265,8 +265,12 @@ func (p *Plan) rank(z zoned, piece int) (rank int, alone bool) {
 	first := z.s.first + (piece-z.s.first)/stripe*stripe
 	own := fetch.Score(p.cfg.Seed^z.t.seed, first)
 	alone = true
+	near := zoneVOD
+	if p.thin(z.s) { // nobody fetches far ahead
+		near = thinZone * z.s.Duration
+	}
 	for _, q := range p.order {
-		if !q.stands(z) {
+		if !q.stands(z, near) {
 			continue
 		}
 		alone = false
@@ -282,10 +286,10 @@ func (p *Plan) rank(z zoned, piece int) (rank int, alone bool) {
 
 // stands reports whether a neighbour may be taken to fetch a segment itself: its player
 // is near, as far as what it has shows.
-func (q *peer) stands(z zoned) bool {
+func (q *peer) stands(z zoned, near time.Duration) bool {
 	h := q.has.of(z.t.id)
 	if !q.info.Uploads || h == nil || h.newest < 0 {
 		return false
 	}
-	return (z.s.Start - h.newest).Abs() <= zoneVOD
+	return (z.s.Start - h.newest).Abs() <= near
 }
