@@ -166,18 +166,12 @@ func (s *Segment) Close() error {
 	return nil
 }
 
-const (
-	// paceTimes is how much faster than the network a player is shown what is here
-	// already.
-	paceTimes = 3
-	// paceStep is how much is shown at once, in time.
-	paceStep = 20 * time.Millisecond
-)
+// paceStep is how much is shown at once, in time.
+const paceStep = 20 * time.Millisecond
 
-// Paced is what remains of the segment, no faster than [paceTimes] the rate that the
-// network has shown: players choose renditions by how fast segments come, and one that
-// was fetched ahead would have them believe in any rate. What had to be waited for has shown
-// them how slow the network is, and is made good: it must not come later still.
+// Paced is what remains of the segment, no faster than a player should be shown. What had to
+// be waited for has shown it how slow the network is, and is made good: it must not come
+// later still.
 func (s *Segment) Paced() io.Reader { return &paced{s: s, next: time.Now()} }
 
 // paced is a Segment that is not read faster than a player should see.
@@ -187,7 +181,10 @@ type paced struct {
 }
 
 func (p *paced) Read(b []byte) (int, error) {
-	rate := p.s.rate()
+	if p.s.r == nil {
+		return p.s.Read(b)
+	}
+	rate := p.s.r.Shown()
 	if rate == 0 {
 		return p.s.Read(b)
 	}
@@ -201,18 +198,4 @@ func (p *paced) Read(b []byte) (int, error) {
 	n, err := p.s.Read(b[:min(len(b), max(4<<10, int(rate*paceStep.Seconds())))])
 	p.next = p.next.Add(time.Duration(float64(n) / rate * float64(time.Second)))
 	return n, err
-}
-
-// rate is how fast a player may see the segment, in bytes per second; 0: at any rate.
-func (s *Segment) rate() float64 {
-	if s.r == nil {
-		return 0
-	}
-	s.s.mu.Lock()
-	shared := s.s.shared
-	s.s.mu.Unlock()
-	if shared == nil {
-		return 0
-	}
-	return paceTimes * shared.d.Stats().Rate
 }

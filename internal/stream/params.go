@@ -78,6 +78,11 @@ const (
 	thinShare = 1.5
 	thinAhead = time.Second
 	thinZone  = 3
+	// shownTimes is how much faster than the network a player is shown what is here already,
+	// where the edge is not thin; leastShown how much faster than it plays at the least. With
+	// that players choose the next lower rendition.
+	shownTimes = 3
+	leastShown = 1.25
 	// reliefTimes is how much sooner peers must be expected to bring what a thin edge was
 	// asked for before they are asked too.
 	reliefTimes = 2

@@ -238,9 +238,19 @@ func (p *Plan) spare(n int64) bool {
 // Missing is what is missing of a segment, in bytes.
 func (p *Plan) Missing(of TrackID, seg int) int64 { return p.tracks[of].segs[seg].left }
 
-// Rate is what the network gives while something is asked of it, in bytes per second; 0:
-// not known yet.
-func (p *Plan) Rate() float64 { return p.all.rate() }
+// Shown is the rate at which a player may be shown what is here already, in bytes per
+// second; 0: any. Players choose renditions by how fast segments come, and what was fetched
+// ahead would have them believe in any rate: so it is a few times what the network gives while
+// something is asked of it. Of a thin edge it is no more than that, since peers are only fast
+// with what the edge has sent.
+func (p *Plan) Shown() float64 {
+	for _, t := range p.tracks {
+		if t.head.active && p.thin(t.segs[t.head.asked]) {
+			return p.all.rate()
+		}
+	}
+	return shownTimes * p.all.rate()
+}
 
 // busy notes that something is about to be asked for.
 func (p *Plan) busy(now time.Duration) {

@@ -234,3 +234,32 @@ func TestThinEdge(t *testing.T) {
 		t.Error("want offload 0.85, 1.5 copies, stalls of 90 s in all, a start within 4 s, 2.5 % of waste")
 	}
 }
+
+// TestShown: what a player is shown of a thin edge is what the network gives, and of another
+// a few times as much.
+func TestShown(t *testing.T) {
+	const s = time.Second
+	for _, thin := range []bool{false, true} {
+		f := newFluid(t, 6, 4*s, mbit, mbit)
+		p := NewPlan(Config{})
+		p.AddTrack(1)
+		p.AddSegments(0, 0, f.segs)
+		p.AddPeer(1, PeerInfo{Uploads: true})
+		p.OpenReader(0, 1, 0, 0)
+		p.Tick(0)
+		rate := 2 * mbit
+		if thin {
+			rate = mbit
+		}
+		for now := s / 10; now <= s; now += s / 10 {
+			p.EdgeBytes(now, 1, int64(rate/10))
+		}
+		want := rate
+		if !thin {
+			want *= shownTimes
+		}
+		if got := p.Shown(); got < 0.99*want || got > 1.01*want {
+			t.Errorf("an edge that gives %.0f times the rate of the stream: shown %.0f kB/s, want %.0f", rate/mbit, got/1e3, want/1e3)
+		}
+	}
+}

@@ -19,7 +19,8 @@ type Reader struct {
 	track  TrackID
 	seg    int
 	m      *manifest.Manifest
-	first  int // piece
+	first  int     // piece
+	plays  float64 // bytes per second
 	off    int64
 	told   bool // the plan knows that all was read
 	failed chan struct{}
@@ -32,7 +33,7 @@ type Reader struct {
 // Open has a reader of a segment come, which [Stream.Find] has found. ctx bounds its reads.
 func (d *Stream) Open(ctx context.Context, t TrackID, seg int) (*Reader, error) {
 	s, at := d.track(t).Segment(seg)
-	r := &Reader{d: d, ctx: ctx, track: t, seg: seg, m: s.Manifest, first: at.Piece, failed: make(chan struct{})}
+	r := &Reader{d: d, ctx: ctx, track: t, seg: seg, m: s.Manifest, first: at.Piece, plays: float64(s.Manifest.Size) / max(s.Duration.Seconds(), 1e-3), failed: make(chan struct{})}
 	ok := d.in.Call(func(now time.Duration) {
 		d.lastRd++
 		r.id, r.heard = d.lastRd, now
@@ -44,6 +45,16 @@ func (d *Stream) Open(ctx context.Context, t TrackID, seg int) (*Reader, error) 
 		return nil, errClosed
 	}
 	return r, nil
+}
+
+// Shown is how fast a player may be shown the segment, in bytes per second: as [Plan.Shown]
+// says, and never so slow that it could not play it; 0: at any rate.
+func (r *Reader) Shown() float64 {
+	rate := r.d.Stats().Rate
+	if rate == 0 {
+		return 0
+	}
+	return max(rate, leastShown*r.plays)
 }
 
 // Disown has the names of the segments that are known of a track mean something else from

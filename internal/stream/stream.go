@@ -55,8 +55,7 @@ type Options struct {
 type Stats struct {
 	FromEdge, FromPeers, Wasted int64
 	Peers                       int // linked now
-	// Rate is what the network gives while something is asked of it, per second; 0: not
-	// known yet.
+	// Rate is what a player may be shown, see [Plan.Shown], per second; 0: any.
 	Rate float64
 }
 
@@ -179,7 +178,7 @@ func (d *Stream) act(ctx context.Context) {
 		}
 	}
 	d.wasted.Store(d.plan.Wasted())
-	d.rate.Store(math.Float64bits(d.plan.Rate()))
+	d.rate.Store(math.Float64bits(d.plan.Shown()))
 	d.giveUp(now)
 	if len(d.stale) > 0 && now-d.told >= tellEvery {
 		d.told = now
