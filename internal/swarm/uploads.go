@@ -24,6 +24,9 @@ const (
 	leastWait = time.Millisecond
 	// fullEvery is how often the allocator is told whether the uplink is full.
 	fullEvery = 100 * time.Millisecond
+	// localFor is how long a peer on a network of this machine's own counts that asked for
+	// something.
+	localFor = 10 * time.Second
 )
 
 // uploads shares the uplink among the links of a node: it runs an
@@ -43,6 +46,7 @@ type uploads struct {
 	bound bool          // somebody had to wait ever: else nothing shows whether there is room
 	full  bool          // somebody had to wait since the allocator was told
 	told  time.Duration
+	local time.Duration // until then there may be peers that are not held back
 }
 
 func newUploads(p Pacer, rate float64) *uploads {
@@ -55,7 +59,11 @@ func (u *uploads) do(f func(a *upload.Allocator, now time.Duration)) {
 	defer u.mu.Unlock()
 	now := time.Since(u.start)
 	if u.pacer != nil {
-		u.alloc.Bound(u.pacer.Rate())
+		bound := u.pacer.Rate()
+		if now < u.local { // of which the uplink tells nothing
+			bound = 0
+		}
+		u.alloc.Bound(bound)
 		if u.bound && now-u.told >= fullEvery {
 			u.alloc.Full(now, u.full)
 			u.full, u.told = false, now
@@ -80,6 +88,9 @@ func (u *uploads) do(f func(a *upload.Allocator, now time.Duration)) {
 // requests wait then.
 func (u *uploads) ask(l *link, q upload.Request) (busy upload.Busy, ok bool, queued int) {
 	u.do(func(a *upload.Allocator, now time.Duration) {
+		if l.local {
+			u.local = now + localFor
+		}
 		busy, ok = a.Ask(now, &l.asks, q)
 		queued = l.asks.Len()
 	})
