@@ -93,6 +93,8 @@ const (
 	// maxFails is how often in turn the edge may fail at a segment that no peer has before
 	// its readers are told.
 	maxFails = 4
-	// Pauses after an edge request that failed.
+	// Pauses after an edge request that failed; readerPause is the longest while a reader waits
+	// for what it was to bring.
 	leastPause, mostPause = 250 * time.Millisecond, 5 * time.Second
+	readerPause           = 500 * time.Millisecond
 )

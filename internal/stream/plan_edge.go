@@ -276,7 +276,11 @@ func (p *Plan) EdgeEnds(now time.Duration, req int, o Outcome) {
 // failed has the edge left alone for a moment.
 func (p *Plan) failed(now time.Duration, r *edgeReq, retry time.Duration) {
 	r.s.fails++
-	p.edge.until = now + max(retry, min(leastPause<<min(p.edge.pauses, 8), mostPause))
+	most := mostPause
+	if r.s.readers > 0 {
+		most = readerPause
+	}
+	p.edge.until = now + max(retry, min(leastPause<<min(p.edge.pauses, 8), most))
 	p.edge.pauses++
 }
 
