@@ -211,8 +211,7 @@ func (l *layout) clone(clones []media.Clone) map[string][]group {
 		for _, g := range groups {
 			g = slices.Clone(g)
 			for _, c := range clones {
-				if m, ok := g.clone(c); ok && len(m.url) <= left {
-					left -= len(m.url) + len(m.pathway)
+				if m, ok := g.clone(c, &left); ok {
 					g = append(g, m)
 				}
 			}
@@ -222,13 +221,21 @@ func (l *layout) clone(clones []media.Clone) map[string][]group {
 	return out
 }
 
-// clone makes the place of a pathway clone, if the group has that of its base.
-func (g group) clone(c media.Clone) (member, bool) {
+// clone makes the place of a pathway clone, if the group has that of its base. What it takes
+// is taken from left, also where nothing comes of it: there are many renditions.
+func (g group) clone(c media.Clone, left *int) (member, bool) {
 	i := slices.IndexFunc(g, func(m member) bool { return m.pathway == c.Base })
-	if i < 0 || len(g) == maxPlaces || slices.ContainsFunc(g, func(m member) bool { return m.pathway == c.ID }) {
+	if *left < 0 || i < 0 || len(g) == maxPlaces || slices.ContainsFunc(g, func(m member) bool { return m.pathway == c.ID }) {
 		return member{}, false
 	}
 	m := g[i]
+	*left -= len(m.url) + len(c.ID) + len(c.Host)
+	for k, v := range c.Params {
+		*left -= len(k) + len(v)
+	}
+	if *left < 0 {
+		return member{}, false
+	}
 	at, err := url.Parse(m.url)
 	if err != nil {
 		return member{}, false
@@ -240,6 +247,7 @@ func (g group) clone(c media.Clone) (member, bool) {
 	if m.url, err = c.URL(at, byID, m.stable); err != nil {
 		return member{}, false
 	}
+	*left -= len(m.url)
 	m.pathway = c.ID
 	return m, true
 }

@@ -341,6 +341,25 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// A pathway clone whose URLs are too long is not tried with every rendition.
+func TestLongClone(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("#EXTM3U\n#EXT-X-CONTENT-STEERING:SERVER-URI=\"/s\",PATHWAY-ID=\"A\"\n")
+	for i := range 1900 {
+		fmt.Fprintf(&b, "#EXT-X-STREAM-INF:BANDWIDTH=%d,PATHWAY-ID=\"A\"\n%d\n", 1+i, i)
+	}
+	p := open(t, b.String(), "https://a.example/f/top.m3u8")
+	long := media.Clone{ID: "B", Base: "A", Params: map[string]string{}}
+	for i := range 12_000 {
+		long.Params[fmt.Sprint(i)] = fmt.Sprint(i)
+	}
+	began := time.Now()
+	p.Told(epoch, &media.Steering{Clones: []media.Clone{{ID: "C", Base: "A", Host: "c.example"}, long, long, long, long}})
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 // FuzzPlaces wants no panic, and places that are web URLs of hosts that are allowed.
 func FuzzPlaces(f *testing.F) {
 	f.Add([]byte(hlsText), "https://a.example/f/v/hi/1.ts", []byte(`{"VERSION":1,"PATHWAY-PRIORITY":["C"],"PATHWAY-CLONES":[{"ID":"C","BASE-ID":"A","URI-REPLACEMENT":{"HOST":"c.example","PARAMS":{"a":"b"}}}]}`))
