@@ -180,11 +180,15 @@ func (a *alternatives) slow() bool {
 	return len(a.places) > 1 && took > a.places[0].Silence && float64(a.off-a.from) < a.need*took.Seconds()
 }
 
-// Wrong implements [stream.Alternatives].
+// Wrong implements [stream.Alternatives]. Bytes that have come from one place after another
+// may be wrong for either: they are asked of the later one again.
 func (a *alternatives) Wrong(n int64) bool {
+	whole := a.body != nil && a.off-a.from >= n
 	a.stop()
 	a.off -= n
-	a.leave(changed("the place has other bytes"))
+	if whole {
+		a.leave(changed("the place has other bytes"))
+	}
 	return len(a.places) > 0
 }
 

@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -12,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/tandem-cdn/tandem/internal/steering"
 )
 
 // branch is a second place that has what a theatre has, below /b/ instead of /video/, and
@@ -133,6 +138,79 @@ func TestPlaces(t *testing.T) {
 			}
 			if c.most < 100 && th.sent.Load() == 0 {
 				t.Error("nothing has come from the edge")
+			}
+		})
+	}
+}
+
+// alternating reads n bytes from places that answer so, the first before the others.
+func alternating(t *testing.T, n int64, answers ...http.HandlerFunc) *alternatives {
+	t.Helper()
+	text, first := "#EXTM3U\n", ""
+	for i, h := range answers {
+		s := httptest.NewServer(h)
+		t.Cleanup(s.Close)
+		first = cmp.Or(first, s.URL)
+		text += fmt.Sprintf("#EXT-X-STREAM-INF:BANDWIDTH=1,PATHWAY-ID=\"%d\"\n%s/all.m3u8\n", i, s.URL)
+	}
+	at, err := url.Parse(first + "/top.m3u8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &presentation{Presentation: steering.New(time.Now(), []byte(text), at)}
+	for _, h := range p.Hosts() {
+		p.Allow(h, true)
+	}
+	a := &alternatives{ctx: t.Context(), shows: newPresentations(), p: p, src: source{client: http.DefaultClient, size: n}, end: n}
+	if a.places = p.Places(time.Now(), first+"/all.m3u8", first+"/1.ts"); len(a.places) != len(answers) {
+		t.Fatalf("%d places", len(a.places))
+	}
+	t.Cleanup(func() { _ = a.Close() })
+	return a
+}
+
+// Of a piece whose bytes have come from two places nobody knows which of them has others: no
+// other place is blamed, nor one that has not been asked.
+func TestWrongOfTwo(t *testing.T) {
+	good, bad := random(1, 200), random(2, 200)
+	part := func(from []byte, n int) http.HandlerFunc { // of 200 bytes, the last n of 206 in chunks
+		return func(w http.ResponseWriter, r *http.Request) {
+			var off int
+			_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &off)
+			c, b, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			fmt.Fprintf(b, "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %d-199/200\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", off, n-off, from[off:n])
+			_ = b.Flush()
+		}
+	}
+	broken := func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusInternalServerError) }
+	for _, c := range []struct {
+		name    string
+		answers []http.HandlerFunc
+		again   bool
+	}{
+		{"one is wrong and breaks off", []http.HandlerFunc{part(bad, 50), part(good, 200)}, true},
+		{"the last is wrong and ends with the piece", []http.HandlerFunc{broken, part(bad, 100)}, false},
+		{"the first is wrong and ends with the piece", []http.HandlerFunc{part(bad, 100), part(good, 200)}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a := alternating(t, 200, c.answers...)
+			piece := make([]byte, 100)
+			if _, err := io.ReadFull(a, piece); err != nil {
+				t.Fatal(err)
+			}
+			if again := a.Wrong(100); again != c.again {
+				t.Fatalf("the piece comes from another place: %v", again)
+			}
+			if !c.again {
+				return
+			}
+			if _, err := io.ReadFull(a, piece); err != nil || !bytes.Equal(piece, good[:100]) {
+				t.Errorf("the piece is wrong again, or %v", err)
 			}
 		})
 	}
