@@ -44,6 +44,22 @@ func (h *hosts) get(ctx context.Context, client *http.Client, u *url.URL) (*wire
 	}
 }
 
+// peek is the well-known document of the host of u as far as it is known; nil: it is not.
+func (h *hosts) peek(u *url.URL) *wire.WellKnown {
+	h.mu.Lock()
+	k := h.known[u.Scheme+"://"+u.Host]
+	h.mu.Unlock()
+	if k == nil {
+		return nil
+	}
+	select {
+	case <-k.ready:
+		return k.doc
+	default:
+		return nil
+	}
+}
+
 // forget makes the next get ask the host of u again.
 func (h *hosts) forget(u *url.URL) {
 	h.mu.Lock()

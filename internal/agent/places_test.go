@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/steering"
+	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 // branch is a second place that has what a theatre has, below /b/ instead of /video/, and
@@ -364,5 +366,48 @@ https://10.0.0.1/all.m3u8
 	}
 	if n := len(e.guardedShows.byURL); n != maxPresentations {
 		t.Errorf("%d presentations are remembered", n)
+	}
+}
+
+// A publisher whose MPD names another one's host as a place answers for that only if its
+// well-known document has his keys.
+func TestNamesElsewhere(t *testing.T) {
+	e, err := New(Config{Data: t.TempDir(), Guard: func(string, netip.AddrPort) error { return errors.New("no network") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = e.Close() }()
+	parse := func(s string) *url.URL {
+		u, err := url.Parse(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	key := func(n byte) ed25519.PublicKey { return random(n, ed25519.PublicKeySize) }
+	known := func(at string, keys ...ed25519.PublicKey) {
+		h := &host{ready: make(chan struct{}), until: time.Now().Add(time.Hour), doc: &wire.WellKnown{Keys: wire.NewJWKS(keys...)}}
+		close(h.ready)
+		e.hosts.mu.Lock()
+		defer e.hosts.mu.Unlock()
+		e.hosts.known[at] = h
+	}
+	const mpd = `<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT4S"><BaseURL>https://a.example/</BaseURL><BaseURL>https://b.example/</BaseURL>
+<Period><AdaptationSet mimeType="video/mp4"><SegmentTemplate duration="2" media="$Number$.m4s"/><Representation id="v" bandwidth="1"/></AdaptationSet></Period></MPD>`
+	known("https://b.example", key(2))
+	e.Presented(parse("https://a.example/m.mpd"), []byte(mpd), func(context.Context, *url.URL) error { return nil })
+	at, base := parse("https://b.example/app.js"), parse("https://a.example/")
+	until(t, "another place", func() bool { return len(e.guardedShows.names(base, at)) == 1 })
+	s, shared := &Stream{e: e, guarded: true}, &streaming{base: base, doc: &wire.WellKnown{Keys: wire.NewJWKS(key(1))}}
+	names := func() string { return strings.Join(s.names(shared, at), " ") }
+	if got := names(); got != "" {
+		t.Errorf("another publisher's %s is %s", at, got)
+	}
+	known("https://b.example", key(2), key(1))
+	if got := names(); got != "/app.js" {
+		t.Errorf("at another place of the publisher: %q", got)
+	}
+	if shared.doc = (&wire.WellKnown{}); names() != "" {
+		t.Error("a publisher without keys answers for another")
 	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/tandem-cdn/tandem/internal/media"
 	"github.com/tandem-cdn/tandem/internal/steering"
+	"github.com/tandem-cdn/tandem/internal/wire"
 )
 
 const (
@@ -102,6 +104,9 @@ func (e *Engine) judge(s *presentations, p *presentation) {
 			s.mu.Lock()
 			p.Allow(h, ok)
 			s.mu.Unlock()
+			if ok {
+				_, _ = e.WellKnown(e.ctx, u) // for Stream.names
+			}
 		}
 	})
 }
@@ -187,6 +192,27 @@ func (s *presentations) names(base, u *url.URL) (names []string) {
 		}
 	}
 	return names
+}
+
+// names are what the tracks of shared may call what is at u. At another host a guarded
+// stream has nothing unless that host vouches for the keys that sign the tracks: whoever
+// names a host as a place of his would else answer for it.
+func (s *Stream) names(shared *streaming, u *url.URL) []string {
+	if base := shared.base; s.guarded && (u.Scheme != base.Scheme || u.Host != base.Host) && !vouches(s.e.hosts.peek(u), shared.doc) {
+		return nil
+	}
+	return s.e.shows(s.guarded).names(shared.base, u)
+}
+
+// vouches reports whether all keys of a publisher are also those of a host.
+func vouches(host, publisher *wire.WellKnown) bool {
+	if host == nil || len(publisher.Keys.Public()) == 0 {
+		return false
+	}
+	all := host.Keys.Public()
+	return !slices.ContainsFunc(publisher.Keys.Public(), func(k ed25519.PublicKey) bool {
+		return !slices.ContainsFunc(all, func(o ed25519.PublicKey) bool { return k.Equal(o) })
+	})
 }
 
 // steer gets steering manifests for the stream's presentations while nobody else does:

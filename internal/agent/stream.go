@@ -310,7 +310,7 @@ func (s *Stream) Has(u *url.URL) bool {
 	if shared == nil {
 		return false
 	}
-	for _, name := range s.e.shows(s.guarded).names(shared.base, u) {
+	for _, name := range s.names(shared, u) {
 		if _, _, ok := shared.d.Find(name); ok || slices.Contains(h.names, name) {
 			return true
 		}
@@ -370,7 +370,7 @@ func (s *Stream) reader(ctx context.Context, u *url.URL) *stream.Reader {
 	if shared == nil {
 		return nil
 	}
-	for _, name := range s.e.shows(s.guarded).names(shared.base, u) {
+	for _, name := range s.names(shared, u) {
 		h := h
 		if !slices.Contains(h.names, name) {
 			h = hints{most: pageWithin}
