@@ -28,6 +28,7 @@ func (f streamEdge) Fetch(ctx context.Context, id stream.TrackID, seg *track.Seg
 	if len(places) < 2 {
 		return src.Fetch(ctx, off, n)
 	}
+	src.client = p.client(s.web)
 	a := &alternatives{ctx: ctx, shows: s.e.shows(s.guard), p: p, places: places, src: src, off: off, end: off + n}
 	if seg.Duration > 0 {
 		a.need = float64(seg.Manifest.Size) / seg.Duration.Seconds()

@@ -369,6 +369,35 @@ https://10.0.0.1/all.m3u8
 	}
 }
 
+// Nor is a place followed to whom may not be asked, or from what is secure into the clear.
+func TestPlaceRedirects(t *testing.T) {
+	var trapped atomic.Int64
+	trap := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { trapped.Add(1) }))
+	defer trap.Close()
+	elsewhere := http.RedirectHandler(trap.URL, http.StatusFound)
+	secure := httptest.NewTLSServer(elsewhere)
+	defer secure.Close()
+	th := newTheatre(t, 3)
+	b := newBranch(t, th)
+	b.misdo = func(w http.ResponseWriter, r *http.Request, _ []byte) { elsewhere.ServeHTTP(w, r) }
+	s := b.open(t, th)
+	p := s.e.openShows.byURL[th.url+"/video/top.m3u8"]
+	p.allow = func(_ context.Context, u *url.URL) error {
+		if "http://"+u.Host == trap.URL {
+			return errors.New("no publisher")
+		}
+		return nil
+	}
+	th.watch(s, th.names)
+	if b.asked.Load() == 0 || trapped.Load() > 0 {
+		t.Errorf("%d requests to a place that redirects, %d where it leads", b.asked.Load(), trapped.Load())
+	}
+	if resp, err := (&presentation{}).client(secure.Client()).Get(secure.URL); err == nil {
+		resp.Body.Close()
+		t.Errorf("a redirect into the clear: %s", resp.Status)
+	}
+}
+
 // A publisher whose MPD names another one's host as a place answers for that only if its
 // well-known document has his keys.
 func TestNamesElsewhere(t *testing.T) {

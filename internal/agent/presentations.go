@@ -242,22 +242,29 @@ func (s *streaming) all() []*tracking {
 	return slices.Clone(s.byID)
 }
 
+// client follows redirects only to where may be asked, and not into the clear.
+func (p *presentation) client(web *http.Client) *http.Client {
+	c := *web
+	c.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		switch {
+		case len(via) >= maxRedirects:
+			return fmt.Errorf("more than %d redirects", maxRedirects)
+		case via[0].URL.Scheme == "https" && req.URL.Scheme != "https":
+			return errors.New("a redirect into the clear")
+		case p.allow == nil:
+			return nil
+		}
+		return p.allow(req.Context(), req.URL)
+	}
+	return &c
+}
+
 // askSteering asks a steering server. That it does not answer changes nothing but when it
 // is asked again.
 func (s *streaming) askSteering(ctx context.Context, p *presentation, at *url.URL) {
 	ctx, cancel := context.WithTimeout(ctx, headerWithin)
 	defer cancel()
-	web := *s.web
-	web.CheckRedirect = func(req *http.Request, via []*http.Request) error {
-		if len(via) >= maxRedirects {
-			return fmt.Errorf("more than %d redirects", maxRedirects)
-		}
-		if p.allow == nil {
-			return nil
-		}
-		return p.allow(ctx, req.URL)
-	}
-	b, err := small(ctx, &web, at, maxSteering)
+	b, err := small(ctx, p.client(s.web), at, maxSteering)
 	if err == nil && len(bytes.TrimSpace(b)) > 0 {
 		s.e.steered(s.e.shows(s.guard), at, b)
 		return

@@ -36,7 +36,7 @@ func (p *Presentation) Told(now time.Time, m *media.Steering) {
 // Ask returns the URL to get a steering manifest from if one is due that nobody else has
 // asked for, and takes it to be asked for.
 func (p *Presentation) Ask(now time.Time) (u *url.URL, due bool) {
-	if p.server == "" || p.gone || now.Before(p.next) || !p.allowed[hostOf(p.server)] || len(p.groups) == 0 {
+	if p.server == "" || p.gone || now.Before(p.next) || !p.allowed[hostOf(p.server)] || len(p.groups) == 0 || inClear(p.l.host, p.server) {
 		return nil, false
 	}
 	p.next = now.Add(p.ttl + slack)

@@ -151,12 +151,17 @@ func (p *Presentation) places(g group, own int, rendition, segment string) []Pla
 	places := []Place{p.place(Place{URL: segment, Pathway: g[own].pathway, host: hostOf(segment), of: dir(g[own].url) + " " + rendition})}
 	for i, m := range g {
 		u, ok := there(segment, g[own].url, m.url)
-		if i == own || !ok || !p.allowed[hostOf(u)] || strings.HasPrefix(segment, "https:") && !strings.HasPrefix(u, "https:") {
+		if i == own || !ok || !p.allowed[hostOf(u)] || inClear(segment, u) {
 			continue
 		}
 		places = append(places, p.place(Place{URL: u, Pathway: m.pathway, host: hostOf(u), of: dir(m.url) + " " + rendition}))
 	}
 	return places
+}
+
+// inClear reports whether a URL is not secure, though that of home is.
+func inClear(home, u string) bool {
+	return strings.HasPrefix(home, "https:") && !strings.HasPrefix(u, "https:")
 }
 
 func (p *Presentation) place(at Place) Place {

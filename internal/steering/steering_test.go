@@ -292,6 +292,9 @@ func TestAsk(t *testing.T) {
 	if _, due := p.Ask(now.Add(24 * time.Hour)); due {
 		t.Error("asked again after 410")
 	}
+	if u, due := open(t, strings.Replace(hlsText, "https://steer", "http://steer", 1), "https://a.example/f/top.m3u8").Ask(now); due {
+		t.Errorf("asked in the clear: %v", u)
+	}
 	d := open(t, mpdText, "https://a.example/d/m.mpd")
 	if u, due := d.Ask(epoch.Add(firstAsk)); !due || u.String() != "https://steer.example/s?_DASH_pathway=%22b%22" {
 		t.Errorf("%v, %v", u, due)
