@@ -26,6 +26,7 @@ type variables struct {
 
 // defining is a multivariant playlist with variables.
 type defining struct {
+	host   string // with its scheme
 	values map[string]string
 	of     map[uint64]bool // URLs of its media playlists, hashed
 	came   time.Time
@@ -44,7 +45,7 @@ func (v *variables) saw(at *url.URL, playlist []byte) {
 	if err != nil || p.Multivariant == nil {
 		return
 	}
-	d := &defining{values: p.Variables, of: map[uint64]bool{}, came: time.Now()}
+	d := &defining{host: at.Scheme + "://" + at.Host, values: p.Variables, of: map[uint64]bool{}, came: time.Now()}
 	for i := range p.Multivariant.Variants {
 		d.of[v.key(p.Multivariant.Variants[i].URL)] = true
 	}
@@ -76,14 +77,18 @@ func (v *variables) key(s string) uint64 {
 }
 
 // of are the variables that a media playlist may import: those of the multivariant
-// playlist that has named it last. They are not to be changed.
+// playlist that has named it last, of its own host if there is one, so that others do not
+// say what it means. They are not to be changed.
 func (v *variables) of(at *url.URL) map[string]string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	key := v.key(at.String())
+	key, host := v.key(at.String()), at.Scheme+"://"+at.Host
 	var last *defining
 	for _, d := range v.byURL {
-		if d.of[key] && (last == nil || d.came.After(last.came)) {
+		if !d.of[key] || last != nil && last.host == host && d.host != host {
+			continue
+		}
+		if last == nil || d.came.After(last.came) || last.host != host && d.host == host {
 			last = d
 		}
 	}

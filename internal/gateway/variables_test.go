@@ -58,3 +58,31 @@ func TestImportedVariables(t *testing.T) {
 		t.Errorf("the variables of %d playlists are remembered", n)
 	}
 }
+
+// What another host says of a playlist counts only where its own says nothing.
+func TestForeignVariables(t *testing.T) {
+	parse := func(s string) *url.URL {
+		u, err := url.Parse(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	v, list := newVariables(), parse("https://a.example/list.m3u8")
+	saw := func(at, value string) {
+		v.saw(parse(at), []byte("#EXTM3U\n#EXT-X-DEFINE:NAME=\"dir\",VALUE=\""+value+"\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\n"+list.String()+"\n"))
+	}
+	for _, c := range []struct{ at, value, want string }{
+		{"https://b.example/top.m3u8", "1", "1"},
+		{"https://a.example/top.m3u8", "2", "2"},
+		{"https://b.example/top.m3u8", "3", "2"},
+		{"https://a.example/other.m3u8", "4", "4"},
+	} {
+		saw(c.at, c.value)
+		for range 10 { // in whatever order
+			if got := v.of(list)["dir"]; got != c.want {
+				t.Fatalf("after %s from %s it is %s", c.value, c.at, got)
+			}
+		}
+	}
+}
