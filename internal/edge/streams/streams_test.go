@@ -288,6 +288,35 @@ func TestVariables(t *testing.T) {
 	})
 }
 
+// What came in the query of one viewer's multivariant playlist is told to nobody else, and
+// where two say otherwise nobody knows.
+func TestVariablesOfViewers(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+		define := "#EXTM3U\n#EXT-X-DEFINE:QUERYPARAM=\"token\"\n#EXT-X-DEFINE:NAME=\"signed\",VALUE=\"/{$token}\"\n#EXT-X-DEFINE:NAME=\"dir\",VALUE=\"%s\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\n%s\n"
+		use := "#EXTM3U\n#EXT-X-DEFINE:IMPORT=\"%s\"\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{$%[1]s}/1.ts\n#EXT-X-ENDLIST\n"
+		for i, c := range []struct {
+			variable, child, other string
+			tracks                 int
+		}{
+			{"dir", "a.m3u8", "/x", 1},
+			{"dir", "b.m3u8", "/y", 0},
+			{"signed", "c.m3u8", "/x", 0},
+			{"token", "d.m3u8", "/x", 0},
+			{"token", "e.m3u8?t=secret", "/x", 1},
+		} {
+			o.set("/"+c.child, fmt.Sprintf(use, c.variable))
+			for _, v := range []struct{ q, dir string }{{"secret", "/x"}, {"secret&b", c.other}} {
+				top := fmt.Sprintf("/%d.m3u8?token=%s", i, v.q)
+				o.set(top, fmt.Sprintf(define, v.dir, c.child))
+				serve(o, s, top)
+			}
+			if ids := serve(o, s, "/"+c.child); len(ids) != c.tracks {
+				t.Errorf("%s of %s: tracks %v", c.variable, c.child, ids)
+			}
+		}
+	})
+}
+
 // Low-latency players ask for states of a playlist; it is one playlist.
 func TestBlockingReload(t *testing.T) {
 	inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {

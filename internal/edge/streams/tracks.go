@@ -3,8 +3,11 @@ package streams
 import (
 	"cmp"
 	"crypto/rand"
+	"maps"
+	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tandem-cdn/tandem/internal/stream"
@@ -36,16 +39,41 @@ func (s *Streams) adopt(p *playlist, children []string, variables map[string]str
 	}
 }
 
-// variables are those that a media playlist may import.
-func (s *Streams) variables(key string) map[string]string {
+// leastSecret is the length of what may tell one viewer from others, in bytes.
+const leastSecret = 4
+
+// variables are those that a media playlist may import. Its track is for all who ask for it:
+// there are none where its multivariant playlists say otherwise of them, and none of what came
+// in the query of one but not in its own, which may be one viewer's.
+func (s *Streams) variables(key string) (all map[string]string) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, p := range s.playlists {
-		if len(p.variables) > 0 && slices.Contains(p.children, key) {
-			return p.variables
+		if len(p.variables) == 0 || !slices.Contains(p.children, key) {
+			continue
 		}
+		private, own := valuesOf(p.key), valuesOf(key)
+		private = slices.DeleteFunc(private, func(v string) bool { return len(v) < leastSecret || slices.Contains(own, v) })
+		of := maps.Clone(p.variables)
+		maps.DeleteFunc(of, func(_, v string) bool {
+			return slices.ContainsFunc(private, func(part string) bool { return strings.Contains(v, part) })
+		})
+		if all != nil && !maps.Equal(all, of) {
+			return nil
+		}
+		all = of
 	}
-	return nil
+	return all
+}
+
+// valuesOf are the values in the query of a key.
+func valuesOf(key string) (values []string) {
+	_, query, _ := strings.Cut(key, "?")
+	q, _ := url.ParseQuery(query) // the rest says nothing
+	for _, v := range q {
+		values = append(values, v...)
+	}
+	return values
 }
 
 func newStream() (id track.StreamID) {
