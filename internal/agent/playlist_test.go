@@ -176,6 +176,18 @@ func TestEdgeForgets(t *testing.T) {
 	until(t, "a segment that is shared again", func() bool { return th.show(again, "/video/4.ts") })
 }
 
+// A track hears of what a player misses.
+func TestMissed(t *testing.T) {
+	th := newLive(t, 5)
+	s := th.viewer("one")
+	<-s.ready
+	until(t, "a segment that is shared", func() bool { return th.show(s, "/video/4.ts") })
+	growing, again := s.shared.growing()
+	if growing == nil || cap(again) == 0 {
+		t.Error("nothing is heard")
+	}
+}
+
 // A pause ends when a player misses something, but is no shorter than the least.
 func TestRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

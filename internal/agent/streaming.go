@@ -270,7 +270,7 @@ func (s *streaming) track(h *track.Header, link *url.URL) (t *tracking, fresh bo
 	}
 	t = &tracking{
 		Track: stream.NewTrack(*h), s: s, at: link,
-		used: make(chan struct{}, 1), known: make(chan struct{}),
+		used: make(chan struct{}, 1), again: make(chan struct{}, 1), known: make(chan struct{}),
 	}
 	t.last.Store(time.Now().UnixNano())
 	id := t.ID
