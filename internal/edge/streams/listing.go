@@ -49,9 +49,10 @@ type reader struct {
 	base *url.URL // the playlist's URL
 	host string   // scheme and host of that
 	kind kind
-	hls  *hls.Media // as it was loaded last
-	dash *dash.MPD  // likewise
-	old  time.Time  // since when loads have been old copies of that; zero: they are not
+	hls  *hls.Media    // as it was loaded last
+	dash *dash.MPD     // likewise
+	long time.Duration // of DASH, how long segments are
+	old  time.Time     // since when loads have been old copies of that; zero: they are not
 	// variables are those that a multivariant playlist defines, or whose multivariant
 	// playlist does.
 	variables map[string]string

@@ -22,7 +22,7 @@ func (r *reader) readDASH(b []byte, now time.Time) (*listing, error) {
 	if r.dash != nil {
 		change, _ = dash.Compare(r.dash, m, now) // the error says more of the same
 	}
-	if change = r.judge(change, m.MaxSegmentDuration, now); change != media.Stale {
+	if change = r.judge(change, max(m.MaxSegmentDuration, r.long), now); change != media.Stale {
 		r.dash = m
 	}
 	return r.listDASH(change, now)
@@ -61,7 +61,7 @@ func (r *reader) listDASH(change media.Change, now time.Time) (*listing, error) 
 			l.next = s.Next
 		}
 	}
-	l.pace = noUpdates
+	r.long, l.pace = l.target, noUpdates
 	if m.Updates {
 		l.pace = max(l.target, m.MinimumUpdatePeriod) / 2
 	}

@@ -3,6 +3,7 @@ package streams
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,6 +109,35 @@ func TestMPDUpdates(t *testing.T) {
 		}
 		if _, ended := names(t, s, now[1]); !ended {
 			t.Error("the track of what is gone has not ended")
+		}
+	})
+}
+
+// An MPD may be an old copy for one and a half segments, also where it does not say how long
+// those are at most.
+func TestOldMPD(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, o *origin, s *Streams) {
+		began := time.Now().Add(-100 * time.Second)
+		set := func(published time.Time) {
+			o.set("/l.mpd", strings.Replace(mpd(time.Since(began), `minimumUpdatePeriod="PT4S" publishTime="`+published.UTC().Format(time.RFC3339)+`"`, "a"), `duration="2"`, `duration="10"`, 1))
+		}
+		now := began.Add(time.Minute)
+		set(now)
+		id := serveOne(t, o, s, "/l.mpd")
+		s.Served("/a/9", "", "")
+		pass(time.Second)
+		set(now.Add(-time.Second))
+		pass(13 * time.Second)
+		set(now.Add(time.Second))
+		pass(6 * time.Second)
+		if got := serveOne(t, o, s, "/l.mpd"); got != id {
+			t.Error("an old copy has ended the track")
+		}
+		set(now)
+		s.Served("/a/10", "", "")
+		pass(30 * time.Second)
+		if _, ended := names(t, s, id); !ended {
+			t.Error("one that stays old goes on")
 		}
 	})
 }
