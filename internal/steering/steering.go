@@ -35,9 +35,10 @@ const (
 	wrongRest           = 10 * time.Minute
 	maxRests            = 256
 	// leastSilence is how long a place may bring nothing while there is another, or
-	// silenceTimes what it ordinarily takes to answer.
-	leastSilence = 1500 * time.Millisecond
-	silenceTimes = 4
+	// silenceTimes what it ordinarily takes to answer, mostSilence at most: else one that
+	// takes ever longer would be given ever longer.
+	leastSilence, mostSilence = 1500 * time.Millisecond, 6 * time.Second
+	silenceTimes              = 4
 )
 
 // Presentation is one multivariant playlist or MPD, with its places. A pathway is either
@@ -167,7 +168,7 @@ func inClear(home, u string) bool {
 func (p *Presentation) place(at Place) Place {
 	at.Silence = leastSilence
 	if h := p.hosts[at.host]; h != nil {
-		at.Silence = max(at.Silence, silenceTimes*h.took)
+		at.Silence = min(max(at.Silence, silenceTimes*h.took), mostSilence)
 	}
 	return at
 }

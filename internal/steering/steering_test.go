@@ -344,6 +344,19 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// A place that takes ever longer to answer is not waited for ever longer.
+func TestEverLonger(t *testing.T) {
+	p := open(t, hlsText, "https://a.example/f/top.m3u8")
+	for range 50 {
+		b := p.Places(epoch, "https://a.example/f/v/hi/list.m3u8", "https://a.example/f/v/hi/1.ts")[0]
+		if b.Silence > mostSilence {
+			t.Fatalf("%v", b.Silence)
+		}
+		p.Answered(b, b.Silence)
+		p.Served(b)
+	}
+}
+
 // A pathway clone whose URLs are too long is not tried with every rendition.
 func TestLongClone(t *testing.T) {
 	var b strings.Builder
