@@ -1,6 +1,7 @@
 package dash
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -98,11 +99,12 @@ func (c *comparison) representation(i int) error {
 	}
 	c.common = true
 	p := &c.prev.Representations[j]
-	was, err := c.prev.List(j, c.now, p.Bases[0].ServiceLocation)
+	place := cmp.Or(p.Bases[0].ServiceLocation, p.Bases[0].URL)
+	was, err := c.prev.List(j, c.now, place)
 	if err != nil {
 		return err
 	}
-	is, err := c.next.List(i, c.now, p.Bases[0].ServiceLocation)
+	is, err := c.next.List(i, c.now, place)
 	if err != nil {
 		return err
 	}

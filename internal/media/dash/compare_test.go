@@ -33,6 +33,9 @@ func TestCompare(t *testing.T) {
 	cdns := func(a, b string) string {
 		return live("", `<BaseURL serviceLocation="`+a+`">https://`+a+`/</BaseURL><BaseURL serviceLocation="`+b+`">https://`+b+`/</BaseURL>`+one(`<SegmentTemplate duration="2" media="s$Number$"/>`))
 	}
+	nameless := func(a, b string) string {
+		return live("", `<BaseURL>https://`+a+`/</BaseURL><BaseURL>https://`+b+`/</BaseURL>`+one(`<SegmentTemplate duration="2" media="s$Number$"/>`))
+	}
 	cases := []struct {
 		name, prev, next string
 		want             media.Change
@@ -44,6 +47,7 @@ func TestCompare(t *testing.T) {
 		{"some missed", timed("10", `<S t="0" d="2" r="4"/>`), timed("40", `<S t="30" d="2" r="4"/>`), media.Continues, ""},
 		{"the end", steady, strings.Replace(steady, "dynamic", "static", 1), media.Continues, ""},
 		{"another order of places", cdns("a", "b"), cdns("b", "a"), media.Continues, ""},
+		{"another order of places without names", nameless("a", "b"), nameless("b", "a"), media.Continues, ""},
 		{"periods move", live("", period("a", "PT0S")+period("b", "PT10S")), live("", period("b", "PT10S")+period("c", "PT20S")), media.Continues, ""},
 		{"new periods alone", live("", period("a", "PT0S")), live("", period("c", "PT20S")), media.Continues, ""},
 		{"an older state by date", timed("12", `<S t="2" d="2" r="4"/>`), timed("10", `<S t="0" d="2" r="4"/>`), media.Stale, ""},
