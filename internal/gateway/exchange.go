@@ -135,7 +135,7 @@ func (x *exchange) answer(resp *http.Response) {
 		}
 	}
 	var body io.Reader = resp.Body
-	if resp.StatusCode == http.StatusOK && x.r.Method == http.MethodGet && resp.Header.Get("Content-Encoding") == "" && (isPlaylist(x.url, resp.Header) || x.g.engine.Steers(x.url)) {
+	if resp.StatusCode == http.StatusOK && x.r.Method == http.MethodGet && resp.Header.Get("Content-Encoding") == "" && (isPlaylist(x.url, resp.Header) || maySteer(resp) && x.g.engine.Steers(x.url)) {
 		text, err := io.ReadAll(io.LimitReader(resp.Body, maxPlaylist+1))
 		if err != nil {
 			x.failed(err)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -202,6 +203,14 @@ func isPlaylist(u *url.URL, h http.Header) bool {
 		return true
 	}
 	return namesPlaylist(u)
+}
+
+// maySteer reports whether an answer may be a steering manifest. Anybody may name somebody
+// else's URL as that of a steering server, and what goes on for long is not to be held up.
+func maySteer(resp *http.Response) bool {
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return resp.ContentLength <= maxPlaylist && (kind == "" || kind == "text/plain" || kind == "application/octet-stream" ||
+		kind == "application/vnd.apple.steering-list" || kind == "application/json" || strings.HasSuffix(kind, "+json"))
 }
 
 // namesPlaylist reports whether a URL looks like a playlist's, or a steering manifest's.

@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Players steer through the gateway: it keeps the steering server's URLs on itself, passes
@@ -88,5 +91,36 @@ func TestContentSteering(t *testing.T) {
 		if status, body := get("/steer?_HLS_pathway=A"); status != http.StatusOK || body != bad {
 			t.Errorf("%.40q: %d %.40q", bad, status, body)
 		}
+	}
+}
+
+// What somebody names as a steering server and goes on for ever comes as it is sent.
+func TestNoSteering(t *testing.T) {
+	s := newSite(t, nil)
+	s.mux["/events"] = func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprint(w, "data: 1\n\n")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}
+	s.mux["/top.m3u8"] = func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "#EXTM3U\n#EXT-X-CONTENT-STEERING:SERVER-URI=\"/events\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8\n")
+	}
+	d := open(t, Config{}, s.host())
+	do(t, http.MethodGet, d.at(s.URL)+"/top.m3u8", nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.at(s.URL)+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b := make([]byte, 9)
+	if _, err := io.ReadFull(resp.Body, b); err != nil || string(b) != "data: 1\n\n" {
+		t.Errorf("%q, %v", b, err)
 	}
 }
