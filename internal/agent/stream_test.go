@@ -334,6 +334,7 @@ func TestStreamPoisoner(t *testing.T) {
 	until(t, "a swarm", func() bool { return len(bad.shared.swarms()) > 0 })
 	bad.shared.swarms()[0].Leave()
 	tr := bad.shared.byID[0]
+	until(t, "all of the track", func() bool { _, ended := tr.Next(); return ended }) // it claims what it knows of
 	s := bad.shared
 	w, err := s.p2p.node.Join(swarm.Membership{
 		Object: tr.ID, Pieces: tr.Track, Grows: true, Grants: s.id, Source: poison{tr.Track},
