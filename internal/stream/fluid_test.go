@@ -25,6 +25,7 @@ type fluid struct {
 	live    bool
 	behind  time.Duration // the source of a live stream, where players begin; 0: three segments
 	delay   time.Duration
+	apart   bool // nobody knows of others
 	edgeUp  float64
 	slots   int
 	clients []*fluidClient
@@ -183,7 +184,7 @@ func (f *fluid) comeOrGo(c *fluidClient) {
 		c.first = c.next
 		f.learn(c)
 		for _, o := range f.clients {
-			if o != c && o.begun && !o.gone {
+			if o != c && o.begun && !o.gone && !f.apart {
 				f.after(300*time.Millisecond, func() { f.link(c, o); f.link(o, c) })
 			}
 		}
@@ -431,7 +432,7 @@ func (f *fluid) arrived(fl *flow, s *segment) {
 func (f *fluid) spread(c *fluidClient, piece int) {
 	f.after(f.delay, func() {
 		for _, o := range f.clients {
-			if o.begun && o != c && !o.gone && !c.gone {
+			if o.begun && o != c && !o.gone && !c.gone && !f.apart {
 				f.tell(o, c, []int{piece})
 			}
 		}

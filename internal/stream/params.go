@@ -73,9 +73,11 @@ const (
 	// leastAnswer and two round trips are what a peer has to answer before what it was
 	// asked for may be asked of another.
 	leastAnswer = 100 * time.Millisecond
-	// An edge is thin that gives less than thinShare times a stream's rate; of it thinAhead
-	// is asked at a time, by those whose players are up to thinZone segments apart.
+	// An edge is thin that gives less than thinShare times a stream's rate, as far as
+	// thinSure of its sending has shown; of it thinAhead is asked at a time, by those whose
+	// players are up to thinZone segments apart.
 	thinShare = 1.5
+	thinSure  = 500 * time.Millisecond
 	thinAhead = time.Second
 	thinZone  = 3
 	// shownTimes is how much faster than the network a player is shown what is here already,

@@ -214,7 +214,7 @@ func (e *edge) asked(t *ptrack, piece int) *edgeReq {
 func (p *Plan) EdgeBytes(now time.Duration, req int, n int64) {
 	r := p.edge.reqs[req]
 	p.edge.pace.add(now, n)
-	if p.asked == 0 {
+	if p.asked == 0 && (r == nil || r.answered) { // the way to the edge is not its rate
 		p.edge.alone.add(now, n)
 	} else {
 		p.edge.alone.begin(now)

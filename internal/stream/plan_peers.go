@@ -341,6 +341,9 @@ func (p *Plan) askPeers(now time.Duration, zone []zoned) {
 		if q == nil || now+q.soonest(n) > w.z.due-p.guard() && p.edgeReady(now, w.z.s) && !p.thin(w.z.s) { // which will
 			continue
 		}
+		if w.z.s.readers > 0 && p.thin(w.z.s) && p.slower(q.soonest(n), n) {
+			continue
+		}
 		u := wire.UrgencyBackground
 		switch {
 		case w.z.s.readers > 0:
