@@ -275,7 +275,7 @@ func (p *Plan) Quiet(now time.Duration) bool {
 func (p *Plan) Tick(now time.Duration) []Action {
 	p.dropSilent(now)
 	zone := p.zone(now)
-	p.endIdle()
+	p.endIdle(now)
 	p.hedge(now, zone)
 	p.askUrgent(now, zone)
 	p.askThin(now, zone)

@@ -173,14 +173,16 @@ func (p *Plan) askEdge(now time.Duration, z zoned, first, end int, duty bool) {
 }
 
 // endIdle ends requests of which nothing is needed any more: players have gone elsewhere,
-// or all has come from peers.
-func (p *Plan) endIdle() {
+// or all has come from peers. What a player comes to yet is needed although less is to be
+// fetched ahead by now.
+func (p *Plan) endIdle(now time.Duration) {
 	for _, r := range append([]*edgeReq(nil), p.edge.order...) {
 		needed := false
 		for i := r.next; i < r.end; i++ {
 			needed = needed || !r.t.cells[i].have
 		}
-		if needed && (r.s.entered >= 0 || r.s.readers > 0) {
+		from, to := p.ahead(now, r.t)
+		if needed && (r.s.entered >= 0 || r.s.readers > 0 || to > 0 && r.s.Start >= from) {
 			continue
 		}
 		p.wasted += r.got

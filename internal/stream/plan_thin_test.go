@@ -147,3 +147,17 @@ func TestLittleTellsNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestKeepsWhatIsAhead: what the edge was asked for is not given up because a player that
+// has stalled is to fetch less ahead.
+func TestKeepsWhatIsAhead(t *testing.T) {
+	const s = time.Second
+	f := drawn{live: true, duration: 2 * s, parts: 4, behind: 3 * s, rate: 1, edge: 3, clients: []drawnClient{
+		{up: 2.5, down: 10, start: 2 * s / 5}, {up: 0.1, down: 2, uploads: true, start: 21 * s / 10}, {up: 2.5, down: 10, start: 20 * s},
+	}}.simulateThin(t, 20*time.Millisecond, false)
+	for _, c := range f.clients {
+		if all := c.fromEdge + c.fromPeers; c.plan.Wasted() > all/10 {
+			t.Errorf("client %d wasted %d of %d bytes", c.id, c.plan.Wasted(), all)
+		}
+	}
+}
