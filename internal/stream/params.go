@@ -75,11 +75,12 @@ const (
 	leastAnswer = 100 * time.Millisecond
 	// An edge is thin that gives less than thinShare times a stream's rate, as far as
 	// thinSure of its sending has shown; of it thinAhead is asked at a time, by those whose
-	// players are up to thinZone segments apart.
+	// players are up to thinZone segments apart. What was measured counts for thinFor.
 	thinShare = 1.5
 	thinSure  = 500 * time.Millisecond
 	thinAhead = time.Second
 	thinZone  = 3
+	thinFor   = 15 * time.Second
 	// shownTimes is how much faster than the network a player is shown what is here already,
 	// where the edge is not thin; leastShown how much faster than it plays at the least. With
 	// that players choose the next lower rendition.

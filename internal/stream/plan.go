@@ -274,6 +274,9 @@ func (p *Plan) Quiet(now time.Duration) bool {
 // at least every 100 ms.
 func (p *Plan) Tick(now time.Duration) []Action {
 	p.dropSilent(now)
+	if now-p.edge.seen > thinFor { // it may be another by now
+		p.edge.alone = pace{last: now}
+	}
 	zone := p.zone(now)
 	p.endIdle(now)
 	p.hedge(now, zone)

@@ -11,6 +11,7 @@ type edge struct {
 	next   int
 	pace   pace
 	alone  pace          // while nothing was asked of peers
+	seen   time.Duration // when that was measured last
 	rtt    time.Duration // until the first byte; 0: not known
 	until  time.Duration // it is not to be asked before
 	pauses int
@@ -218,6 +219,7 @@ func (p *Plan) EdgeBytes(now time.Duration, req int, n int64) {
 	p.edge.pace.add(now, n)
 	if p.asked == 0 && (r == nil || r.answered) { // the way to the edge is not its rate
 		p.edge.alone.add(now, n)
+		p.edge.seen = now
 	} else {
 		p.edge.alone.begin(now)
 	}

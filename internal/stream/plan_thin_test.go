@@ -161,3 +161,23 @@ func TestKeepsWhatIsAhead(t *testing.T) {
 		}
 	}
 }
+
+// TestThinNoMore: an edge that has more to give after a while is thin for nobody in the end.
+func TestThinNoMore(t *testing.T) {
+	f := newFluid(t, 60, 4*time.Second, 1.76*mbit, 2.64*mbit)
+	for i := range 12 {
+		f.add(20*mbit, 20*mbit, i%3 > 0, time.Duration(i)*2*time.Second)
+	}
+	f.run(25 * time.Second)
+	f.edgeUp = 1000 * mbit
+	f.run(10 * time.Minute)
+	n := 0
+	for _, c := range f.clients {
+		if c.plan.thin(c.plan.tracks[0].segs[40]) {
+			n++
+		}
+	}
+	if r := f.result(); n > 0 || r.offload < 0.8 {
+		t.Errorf("thin for %d; %+v", n, r)
+	}
+}
