@@ -27,7 +27,6 @@ type fluid struct {
 	delay   time.Duration
 	apart   bool // nobody knows of others
 	edgeUp  float64
-	slots   int
 	clients []*fluidClient
 	events  []fluidEvent
 	now     time.Duration
@@ -92,7 +91,7 @@ func newFluid(t testing.TB, n int, duration time.Duration, rate, edgeUp float64)
 // newFluidParts has n segments, each of so many parts of a duration, which are published
 // before it is, and played; one part is the segment.
 func newFluidParts(t testing.TB, n, parts int, duration time.Duration, rate, edgeUp float64) *fluid {
-	f := &fluid{t: t, delay: 20 * time.Millisecond, edgeUp: edgeUp, slots: 4, whole: time.Duration(parts) * duration}
+	f := &fluid{t: t, delay: 20 * time.Millisecond, edgeUp: edgeUp, whole: time.Duration(parts) * duration}
 	for i := range n * parts {
 		s := fluidSegment(time.Duration(i)*duration, duration, rate)
 		s.Part = parts > 1
@@ -302,6 +301,10 @@ func (f *fluid) act(c *fluidClient) {
 	}
 }
 
+// slots is to how many an uplink sends pieces of n bytes at once: as in real uploads, to
+// fewer where it is slow, so that none takes much longer than a second.
+func slots(up, n float64) int { return min(max(int(up/n), 1), 4) }
+
 // move lets every flow progress by one step.
 func (f *fluid) move() {
 	var flows []*flow
@@ -320,7 +323,7 @@ func (f *fluid) move() {
 		c.serve = keep
 		seen := map[*fluidClient]bool{}
 		for _, fl := range c.serve {
-			if len(seen) < f.slots && f.now >= fl.ready && !seen[fl.dst] {
+			if len(seen) < slots(c.up, float64(f.track[0].Manifest.PieceSize)) && f.now >= fl.ready && !seen[fl.dst] {
 				seen[fl.dst] = true
 				fl.begun = true
 				flows = append(flows, fl)
@@ -442,7 +445,7 @@ func (f *fluid) spread(c *fluidClient, piece int) {
 // result is what came of a run.
 type result struct {
 	offload float64       // share of the bytes of all but the first client that came from peers
-	copies  float64       // of the edge, of segments that nobody begins with, nor goes on with at once, the mean
+	copies  float64       // of the edge, of segments that nobody begins with, the mean
 	stalled time.Duration // of all
 	begin   time.Duration // the latest
 	wasted  float64       // share of what came
@@ -452,7 +455,7 @@ func (f *fluid) result() (r result) {
 	var edge, peers, wasted, all int64
 	firsts := map[int]bool{}
 	for i, c := range f.clients {
-		for i := range min(int(2*f.whole/f.segs[0].Duration), len(f.no)-c.first) {
+		for i := range min(int(f.whole/f.segs[0].Duration), len(f.no)-c.first) {
 			firsts[f.no[c.first+i]] = true
 		}
 		if c.gone {

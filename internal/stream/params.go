@@ -30,11 +30,13 @@ const (
 	leastGuard = 300 * time.Millisecond
 	// A player of a live stream may begin anywhere in its first segment, at a distance from
 	// the live edge, and nothing tells where. So what follows is due earlier than from the first
-	// one's beginning, by the part liveEarly of its duration, but not before three quarters
-	// of it have passed since it was published: hardly one plays nearer to the live edge.
-	// That costs a segment of the edge for everyone who comes, and keeps from stalling who
-	// begins near the end of one.
-	liveEarly = 0.875
+	// one's beginning, by the part liveEarly of its duration, but not before a player comes to
+	// it that plays leastBehind segments of the usual duration behind the source: hardly one
+	// plays nearer to it. To a segment that is longer than usual it comes sooner after that
+	// was published. That costs a segment of the edge for everyone who comes, and keeps from
+	// stalling who begins near the end of one.
+	liveEarly   = 0.875
+	leastBehind = 1.75
 	// edgeShare is the part of the edge's measured rate that is counted on.
 	edgeShare = 0.7
 	// peerShare is the same for peers.

@@ -220,7 +220,23 @@ func (p *Plan) due(t *ptrack, s *segment) time.Duration {
 	if s.since < 0 {
 		return due
 	}
-	return max(due, s.since+3*s.Duration/4)
+	return max(due, s.since+seconds(leastBehind*t.usual(s).Seconds())-s.Duration)
+}
+
+// usual is how long segments have been until one was published: players keep a distance
+// from the live edge that they know from those.
+func (t *ptrack) usual(s *segment) time.Duration {
+	least, seen := s.Duration, 0
+	for i := s.no - 1; i >= 0 && seen < 2; i-- {
+		o := t.segs[i]
+		if o.Init || o.Part != s.Part {
+			continue
+		}
+		if seen++; seen == 1 || o.Duration < least {
+			least = o.Duration
+		}
+	}
+	return least
 }
 
 // starting reports whether the player may still wait for what it starts with: of parts, as
