@@ -191,26 +191,35 @@ func TestPlayedBefore(t *testing.T) {
 }
 
 // TestLongerSegment: players keep the distance from the source that they had, so that they
-// come the sooner to a segment the longer it took to be published.
+// come the sooner to a segment the longer it took to be published. That of parts is of the
+// longest, however short one was that ended a segment.
 func TestLongerSegment(t *testing.T) {
-	const s = time.Second
-	for last, want := range map[time.Duration]time.Duration{4 * s: 3 * s, 6 * s: s, 2 * s: 5 * s} {
+	const ms = time.Millisecond
+	for _, tc := range []struct {
+		durations [4]time.Duration
+		parts     bool
+		want      time.Duration
+	}{
+		{[4]time.Duration{4000 * ms, 4000 * ms, 4000 * ms, 4000 * ms}, false, 3000 * ms},
+		{[4]time.Duration{4000 * ms, 4000 * ms, 4000 * ms, 6000 * ms}, false, 1000 * ms},
+		{[4]time.Duration{4000 * ms, 4000 * ms, 4000 * ms, 2000 * ms}, false, 5000 * ms},
+		{[4]time.Duration{4000 * ms, 4000 * ms, 6000 * ms, 4000 * ms}, false, 3000 * ms},
+		{[4]time.Duration{520 * ms, 520 * ms, 440 * ms, 520 * ms}, true, 390 * ms},
+	} {
 		p := NewPlan(Config{Live: true})
 		p.AddTrack(1)
 		var start time.Duration
-		for i, d := range []time.Duration{4 * s, 4 * s, 4 * s, last} {
-			published := start + d
-			if i == 0 {
-				published = 0
-			}
-			p.AddSegments(published, 0, []track.Segment{fluidSegment(start, d, mbit)})
+		for _, d := range tc.durations {
+			s := fluidSegment(start, d, mbit)
+			s.Part = tc.parts
 			start += d
+			p.AddSegments(start, 0, []track.Segment{s})
 		}
-		p.OpenReader(4*s, 1, 0, 0)
-		p.Delivered(4*s, 1) // which plays near to the source
+		p.OpenReader(0, 1, 0, 0) // who plays it near to the source
+		p.Delivered(0, 1)
 		seg := p.tracks[0].segs[3]
-		if got := p.due(p.tracks[0], seg) - seg.since; got != want {
-			t.Errorf("a segment of %v is due %v after it is published, want %v", last, got, want)
+		if got := p.due(p.tracks[0], seg) - seg.since; got.Round(ms) != tc.want {
+			t.Errorf("the last of %v is due %v after it is published, want %v", tc.durations, got, tc.want)
 		}
 	}
 }

@@ -224,19 +224,24 @@ func (p *Plan) due(t *ptrack, s *segment) time.Duration {
 }
 
 // usual is how long segments have been until one was published: players keep a distance
-// from the live edge that they know from those.
+// from the source that they know from those. That of parts they know from the longest, which
+// the playlist names; parts that end a segment are shorter.
 func (t *ptrack) usual(s *segment) time.Duration {
-	least, seen := s.Duration, 0
+	usual, seen := s.Duration, 0
 	for i := s.no - 1; i >= 0 && seen < 2; i-- {
 		o := t.segs[i]
 		if o.Init || o.Part != s.Part {
 			continue
 		}
-		if seen++; seen == 1 || o.Duration < least {
-			least = o.Duration
+		seen++
+		switch {
+		case s.Part:
+			usual = max(usual, o.Duration)
+		case seen == 1 || o.Duration < usual:
+			usual = o.Duration
 		}
 	}
-	return least
+	return usual
 }
 
 // starting reports whether the player may still wait for what it starts with: of parts, as

@@ -93,27 +93,30 @@ func poisoned() fault {
 	}
 }
 
-// test has three watch through gateways and one at the edge, and one more through a
-// gateway once the harm is done.
+// test has three watch through gateways and one at the edge, and one more of each once the
+// harm is done.
 func (f fault) test(t *testing.T) {
 	b := newBroadcast(t, f.edge)
-	all := []*viewer{{b: b, base: b.url}}
+	alone, late := &viewer{b: b, base: b.url}, &viewer{b: b, base: b.url}
+	all := []*viewer{alone}
 	for _, clock := range f.agents {
 		all = append(all, b.gateway(clock))
 	}
-	late := b.gateway("")
+	lateShared := b.gateway("")
 	ctx, end := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for _, v := range all {
 		wg.Go(func() { v.watch(ctx) })
 	}
-	all = append(all, late)
+	all = append(all, late, lateShared)
 	<-time.After(6 * time.Second)
 	before := sums(t, all)
 	if f.harm != nil {
 		f.harm(t, b)
 	}
-	wg.Go(func() { late.watch(ctx) })
+	for _, v := range []*viewer{late, lateShared} {
+		wg.Go(func() { v.watch(ctx) })
+	}
 	<-time.After(4 * time.Second)
 	after := sums(t, all)
 	<-time.After(6 * time.Second)
@@ -127,8 +130,10 @@ func (f fault) test(t *testing.T) {
 	if f.check != nil {
 		f.check(t, all)
 	}
-	alone := all[0]
 	for i, v := range all {
+		if v == late { // who has as little to play as its like
+			alone = late
+		}
 		t.Logf("viewer %d: %d segments, %d lost, stalled for %v\n%s", i, v.segments, v.lost, v.stalled.Round(time.Millisecond), strings.Join(v.log, "\n"))
 		if len(v.wrong) > 0 {
 			t.Errorf("viewer %d has seen wrong bytes: %v", i, v.wrong)

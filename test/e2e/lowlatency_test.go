@@ -101,7 +101,7 @@ func TestGatewayServesLowLatency(t *testing.T) {
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
-	const parts = 24
+	const parts = 40
 	var doors []*door
 	for range 3 {
 		doors = append(doors, gateway(t, base, "--gateway-publisher", strings.TrimPrefix(control.ready(t), "http://"), "--upload-also", "battery,metered,vpn"))

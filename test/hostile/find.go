@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/session"
@@ -115,19 +116,28 @@ func (p *Peer) invite(ctx context.Context, rawURL string, find finder) (control 
 	return doc.Control[0], nil
 }
 
-// linkOf is what the first Link of the answer to u leads to.
+// linkOf is what the first Link of the answer to u leads to. An edge that has just got
+// another version names none until it has read that.
 func linkOf(ctx context.Context, u *url.URL) (*url.URL, error) {
-	head, err := do(ctx, http.MethodHead, u)
-	if err != nil {
-		return nil, err
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range 200 {
+		head, err := do(ctx, http.MethodHead, u)
+		if err != nil {
+			return nil, err
+		}
+		_ = head.Body.Close()
+		_, rest, _ := strings.Cut(head.Header.Get("Link"), "<")
+		if link, _, ok := strings.Cut(rest, ">"); ok {
+			return u.Parse(link)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
-	_ = head.Body.Close()
-	_, rest, _ := strings.Cut(head.Header.Get("Link"), "<")
-	link, _, ok := strings.Cut(rest, ">")
-	if !ok {
-		return nil, fmt.Errorf("%s is not shared", u)
-	}
-	return u.Parse(link)
+	return nil, fmt.Errorf("%s is not shared", u)
 }
 
 func do(ctx context.Context, method string, u *url.URL) (*http.Response, error) {
