@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"slices"
 	"time"
 )
 
@@ -52,6 +53,11 @@ func (e *edge) urgent() (until time.Duration, any bool) {
 		}
 	}
 	return until, any
+}
+
+// hurries reports whether something comes that is due before then.
+func (e *edge) hurries(now, due time.Duration) bool {
+	return slices.ContainsFunc(e.order, func(r *edgeReq) bool { return r.due < due && !r.silent(now, e.rtt) })
 }
 
 // edgeTakes is how long n bytes more would take.

@@ -409,10 +409,11 @@ func (p *Plan) wishes(now time.Duration, zone []zoned) (near, far []wish) {
 
 // hedge has the edge bring what was asked of a peer that will not send it in time: at the
 // last moment at which the edge still can. What has not begun is taken back then; of what
-// has, the peer is not told as long as waste allows it, and whoever is first counts.
+// has, the peer is not told as long as waste allows it, and whoever is first counts. What is
+// due sooner comes first, which more at once would delay.
 func (p *Plan) hedge(now time.Duration, zone []zoned) {
 	for _, z := range zone {
-		if !p.edgeReady(now, z.s) || p.thin(z.s) {
+		if !p.edgeReady(now, z.s) || p.thin(z.s) || p.edge.hurries(now, z.due) {
 			continue
 		}
 		all, one := p.latest(z), z.due-p.guard()-p.edgeTakes(z.s.pieceLen(z.s.first))
