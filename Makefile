@@ -33,7 +33,7 @@ build: ## bin/tandem, one static binary
 
 test: deps ## every test; ends with the counts of passed, failed and skipped
 	@{ $(GO) test -json -timeout 12m $$($(GO) list ./... | grep -v '/test/') || true; \
-	   $(GO) test -json -timeout 12m -count=1 -p 1 ./test/... || true; } | $(REPORT)
+	   $(GO) test -json -timeout 25m -count=1 -p 1 ./test/... || true; } | $(REPORT)
 
 race: ## the race detector on the packages that start goroutines
 	@{ $(GO) test -json -race -short -timeout 15m $(addprefix ./,$(addsuffix /...,$(CONCURRENT))) || true; } | $(REPORT)

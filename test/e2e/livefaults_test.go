@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ func TestLiveFaults(t *testing.T) {
 	_, _ = buildAstray() // before anything is timed; who needs it hears of errors
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	turns := make(chan struct{}, 2*runtime.NumCPU()) // they do little but wait
 	for name, f := range map[string]fault{
 		"control killed":                 {harm: func(_ *testing.T, b *broadcast) { b.control.kill() }},
 		"edge killed":                    {harm: edgeAway},
@@ -37,7 +39,11 @@ func TestLiveFaults(t *testing.T) {
 		"clocks":                         {edge: "-30s", agents: [3]string{"30s", "-30s", ""}},
 		"poisoners":                      poisoned(),
 	} {
-		wg.Go(func() { t.Run(name, f.test) }) // at once: they do little but wait
+		wg.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			t.Run(name, f.test)
+		})
 	}
 }
 
