@@ -52,6 +52,8 @@ const (
 	// for doubtAfter.
 	doubtBeyond = 2
 	doubtAfter  = 3 * time.Second
+	// Who waits for the rate asks again within breath and the time of a packet.
+	breath, packet = 30 * time.Millisecond, 1500.0
 	// pause is how long after an observation nothing can be reckoned from it.
 	pause = 2 * time.Second
 	// damping is by how many times the time to fill the target exceeds the time

@@ -34,7 +34,9 @@ type Governor struct {
 	doubted time.Duration // from when on they contradict the reference; 0: they do not
 
 	sent    history
-	total   int64 // bytes
+	total   int64   // bytes
+	held    history // how long somebody had to wait for the rate, in all
+	waited  time.Duration
 	limited time.Duration
 	last    observation // of the last step
 	seen    bool        // last is one
@@ -90,13 +92,19 @@ func (g *Governor) Restless() bool {
 // Sent counts n bytes that were handed to links.
 func (g *Governor) Sent(n int) { g.total += int64(n) }
 
-// Limited notes that somebody had to wait for the rate.
-func (g *Governor) Limited(now time.Duration) { g.limited = now }
+// Limited notes that somebody had to wait for the rate: at least once for every packet.
+func (g *Governor) Limited(now time.Duration) {
+	if now-g.limited <= breath+seconds(packet/g.rate) {
+		g.waited += now - g.limited
+	}
+	g.limited = now
+}
 
 // Update takes in the links that were sent on since the last time and sets the rate.
 // It is to be called several times in each round trip while something is sent.
 func (g *Governor) Update(now time.Duration, links []Link) {
 	g.sent.add(now, g.total)
+	g.held.add(now, int64(g.waited))
 	g.links(now, links)
 	o, ok := g.observe(now)
 	switch {
@@ -119,25 +127,35 @@ func (g *Governor) Update(now time.Duration, links []Link) {
 	if o.queue <= drained {
 		g.emptyAt = now
 	}
-	g.measure(o)
-	g.step(now, o)
+	g.step(now, o, g.measure(o))
 	g.last = o
 }
 
 // measure reckons what the uplink has delivered of what was sent between the packets
 // of the last observation and this one: it took as long to come out as it took to go
-// in, and what the queue has grown.
-func (g *Governor) measure(o observation) {
+// in, and what the queue has grown. It returns for how long of that somebody had to wait
+// for the rate. Where that is little, no more was asked for, and the uplink may carry more
+// than it has delivered, but not less.
+func (g *Governor) measure(o observation) (held time.Duration) {
 	in := o.at - g.last.at
+	held = min(time.Duration(g.held.at(o.at)-g.held.at(g.last.at)), in)
 	out := max(in+o.queue-g.last.queue, in/4)
 	if g.receives { // what was counted has come out already
 		out = in
 	}
 	got := (g.sent.at(o.at) - g.sent.at(g.last.at)) / out.Seconds()
-	g.delivered += (got - g.delivered) / 2
-	if min(o.queue, g.last.queue) > time.Duration(emptyBelow*float64(g.target))/2 {
-		g.carried.add(o.at, -g.delivered)
+	switch {
+	case held >= in*3/4, held > 0 && o.queue > g.target:
+		g.delivered += (got - g.delivered) / 2
+		if min(o.queue, g.last.queue) > time.Duration(emptyBelow*float64(g.target))/2 {
+			g.carried.add(o.at, -g.delivered)
+		}
+	case got > g.delivered:
+		g.delivered = got
+	default: // what was delivered before has been cut since
+		g.delivered = min(g.delivered, g.rate)
 	}
+	return held
 }
 
 // capacity is the most that was delivered of ours; 0 while there was never a queue.
@@ -156,7 +174,7 @@ func (g *Governor) least() float64 {
 	return leastRate
 }
 
-func (g *Governor) step(now time.Duration, o observation) {
+func (g *Governor) step(now time.Duration, o observation, held time.Duration) {
 	feedback := now - o.at + max(o.at-g.last.at, minStep)
 	q := o.queue.Seconds() / g.target.Seconds()
 	limited := now-g.limited <= o.rtt+maxStep
@@ -170,7 +188,7 @@ func (g *Governor) step(now time.Duration, o observation) {
 	case g.cutForLoss(now, q):
 	case g.phase == starting && q < startUntil:
 		if limited {
-			grown := g.rate * math.Exp2((o.at-g.last.at).Seconds()/feedback.Seconds())
+			grown := g.rate * math.Exp2(held.Seconds()/feedback.Seconds())
 			g.rate = max(g.rate, min(grown, 2*max(g.delivered, firstRate)))
 		}
 		if c := g.capacity(); c > 0 && g.rate >= c {

@@ -2,6 +2,7 @@ package governor
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -31,6 +32,8 @@ type uplink struct {
 	lost    float64
 	echoes  []echo
 	drift   float64 // of the reference's clock
+	// jitter is what programs and not the uplink delay, of echoes and of links.
+	jitter func() time.Duration
 }
 
 type echo struct{ sent, out, rtt, due time.Duration }
@@ -74,7 +77,7 @@ func (u *uplink) millisecond(busy bool) {
 		every = 100 * time.Millisecond
 	}
 	if !u.noRef && u.now%every == 0 {
-		out := u.delay() + u.rtt/2
+		out := u.delay() + u.rtt/2 + u.noise()
 		u.echoes = append(u.echoes, echo{u.now, out + time.Hour + time.Duration(u.drift*float64(u.now)), out + u.rtt/2, u.now + out + u.rtt/2})
 	}
 	for len(u.echoes) > 0 && u.echoes[0].due <= u.now {
@@ -88,7 +91,7 @@ func (u *uplink) millisecond(busy bool) {
 			if u.noLinks || !busy {
 				break
 			}
-			rtt := u.rtt + u.met()
+			rtt := u.rtt + u.met() + u.noise()
 			if u.far != nil {
 				rtt += u.far(i, u.now)
 			}
@@ -97,6 +100,13 @@ func (u *uplink) millisecond(busy bool) {
 		u.g.Update(u.now, links)
 		u.bucket.SetRate(u.now, u.g.Rate())
 	}
+}
+
+func (u *uplink) noise() time.Duration {
+	if u.jitter == nil {
+		return 0
+	}
+	return u.jitter()
 }
 
 // met is the queue that those packets met which are acknowledged now.
@@ -161,6 +171,39 @@ func TestIdleUplink(t *testing.T) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// TestBursts: what is sent now and then, as live segments are, tells nothing of what the
+// uplink carries, and soon goes out as fast as that.
+func TestBursts(t *testing.T) {
+	const every = 2 * time.Second
+	for _, mbit := range []float64{1, 20, 100} {
+		for _, ideal := range []time.Duration{40 * time.Millisecond, 150 * time.Millisecond, 500 * time.Millisecond} {
+			t.Run(fmt.Sprintf("%v mbit, %v", mbit, ideal), func(t *testing.T) {
+				u := newUplink(mbit, 20*time.Millisecond)
+				r := rand.New(rand.NewPCG(1, uint64(mbit)))
+				u.jitter = func() time.Duration { return time.Duration(r.ExpFloat64() * float64(5*time.Millisecond)) }
+				until, took := 0.0, time.Duration(0)
+				busy := func(now time.Duration) bool {
+					if now%every == 0 {
+						until = u.sent + u.capacity*ideal.Seconds()
+					}
+					if u.sent >= until {
+						return false
+					}
+					took += time.Millisecond
+					return true
+				}
+				u.run(time.Minute, busy)
+				took = 0
+				_, p95 := u.run(2*time.Minute, busy)
+				took /= time.Duration(2 * time.Minute / every)
+				if took > ideal*3/2+50*time.Millisecond || p95 > 70*time.Millisecond {
+					t.Errorf("a burst takes %v, p95 of the queue is %v", took, p95)
+				}
+			})
 		}
 	}
 }
