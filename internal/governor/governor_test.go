@@ -199,7 +199,7 @@ func TestBursts(t *testing.T) {
 				u.run(time.Minute, busy)
 				took = 0
 				_, p95 := u.run(2*time.Minute, busy)
-				took /= time.Duration(2 * time.Minute / every)
+				took /= 2 * time.Minute / every
 				if took > ideal*3/2+50*time.Millisecond || p95 > 70*time.Millisecond {
 					t.Errorf("a burst takes %v, p95 of the queue is %v", took, p95)
 				}
