@@ -144,16 +144,14 @@ func (g *Governor) measure(o observation) (held time.Duration) {
 		out = in
 	}
 	got := (g.sent.at(o.at) - g.sent.at(g.last.at)) / out.Seconds()
-	switch {
-	case held >= in*3/4, held > 0 && o.queue > g.target:
-		g.delivered += (got - g.delivered) / 2
-		if min(o.queue, g.last.queue) > time.Duration(emptyBelow*float64(g.target))/2 {
-			g.carried.add(o.at, -g.delivered)
-		}
-	case got > g.delivered:
-		g.delivered = got
-	default: // what was delivered before has been cut since
-		g.delivered = min(g.delivered, g.rate)
+	if held < in*3/4 && (held == 0 || o.queue <= g.target) {
+		// Where a queue falls it can look as if more came out than may go in.
+		g.delivered = min(max(got, g.delivered), g.rate)
+		return held
+	}
+	g.delivered += (got - g.delivered) / 2
+	if min(o.queue, g.last.queue) > time.Duration(emptyBelow*float64(g.target))/2 {
+		g.carried.add(o.at, -g.delivered)
 	}
 	return held
 }

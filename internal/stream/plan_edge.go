@@ -55,9 +55,11 @@ func (e *edge) urgent() (until time.Duration, any bool) {
 	return until, any
 }
 
-// hurries reports whether something comes that is due before then.
-func (e *edge) hurries(now, due time.Duration) bool {
-	return slices.ContainsFunc(e.order, func(r *edgeReq) bool { return r.due < due && !r.silent(now, e.rtt) })
+// hurries reports whether something else comes that is due clearly before.
+func (p *Plan) hurries(now time.Duration, z zoned) bool {
+	return slices.ContainsFunc(p.edge.order, func(r *edgeReq) bool {
+		return r.s != z.s && r.due+p.guard() < z.due && !r.silent(now, p.edge.rtt)
+	})
 }
 
 // edgeTakes is how long n bytes more would take.

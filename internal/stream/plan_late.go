@@ -13,12 +13,15 @@ import (
 // due sooner comes first, which more at once would delay.
 func (p *Plan) hedge(now time.Duration, zone []zoned) {
 	for _, z := range zone {
-		if !p.edgeReady(now, z.s) || p.thin(z.s) || p.edge.hurries(now, z.due) {
+		if !p.edgeReady(now, z.s) || p.thin(z.s) {
 			continue
 		}
 		all, one := p.latest(z), z.due-p.guard()-p.edgeTakes(z.s.pieceLen(z.s.first))
 		if now < min(all, one) {
 			p.takeBack(now, z)
+			continue
+		}
+		if p.hurries(now, z) {
 			continue
 		}
 		p.askRuns(now, z, false, func(i int) bool {
