@@ -19,6 +19,7 @@ import (
 	"github.com/tandem-cdn/tandem/internal/edge/signedurl"
 	"github.com/tandem-cdn/tandem/internal/manifest"
 	"github.com/tandem-cdn/tandem/internal/wire"
+	"github.com/tandem-cdn/tandem/test/loopback"
 )
 
 // Whatever is wrong, the client says in one line what, with which URL or file,
@@ -28,7 +29,7 @@ func TestBadInput(t *testing.T) {
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(secure.Close)
 	exists := file(t, "exists", 10)
-	nowhere := "http://" + freeAddr(t)
+	nowhere := "http://" + loopback.Addr(t)
 	for _, tt := range []struct {
 		name string
 		args []string

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tandem-cdn/tandem/test/loopback"
 )
 
 // door is an agent with a gateway.
@@ -24,7 +26,7 @@ type door struct {
 // gateway runs an agent whose gateway serves the publisher at a URL.
 func gateway(t *testing.T, publisher string, flags ...string) *door {
 	t.Helper()
-	addr, data := freeAddr(t), t.TempDir()
+	addr, data := loopback.Addr(t), t.TempDir()
 	p := tandem(t, append([]string{
 		"agent", "--data", data, "--gateway", addr, "--gateway-publisher", strings.TrimPrefix(publisher, "http://"), "--port-mapping", "off",
 	}, flags...)...)

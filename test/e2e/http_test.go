@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tandem-cdn/tandem/test/loopback"
 )
 
 // need skips a test where a program is missing.
@@ -191,7 +193,7 @@ func TestPublishedDirectoryBehindNginx(t *testing.T) {
 func nginx(t *testing.T, www string) string {
 	t.Helper()
 	state := t.TempDir()
-	addr := freeAddr(t)
+	addr := loopback.Addr(t)
 	conf := fmt.Sprintf(`daemon off; worker_processes 1; pid %[1]s/pid; error_log stderr;
 events {}
 http {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tandem-cdn/tandem/test/ffmpeg"
+	"github.com/tandem-cdn/tandem/test/loopback"
 )
 
 // broadcast is a live stream of ffmpeg's behind nginx, an edge and a control: segments of
@@ -44,7 +45,7 @@ func newBroadcast(t *testing.T, clock string) *broadcast {
 	})
 	b.control = tandem(t, "control", "--listen", "127.0.0.1:0", "--data", t.TempDir())
 	b.at = b.control.ready(t)
-	b.edge = astray(t, clock, "edge", "--origin", nginx(t, b.dir), "--control", b.at, "--listen", freeAddr(t), "--data", t.TempDir())
+	b.edge = astray(t, clock, "edge", "--origin", nginx(t, b.dir), "--control", b.at, "--listen", loopback.Addr(t), "--data", t.TempDir())
 	b.url = b.edge.ready(t)
 	output(t, "curl", "-sf", b.url+"/main.m3u8") // which tells that the renditions are one stream
 	return b
@@ -110,7 +111,7 @@ type viewer struct {
 // gateway makes a viewer that asks the gateway of an agent of its own, whose clock is wrong
 // by that much.
 func (b *broadcast) gateway(clock string) *viewer {
-	addr, data := freeAddr(b.t), b.t.TempDir()
+	addr, data := loopback.Addr(b.t), b.t.TempDir()
 	edge := strings.TrimPrefix(b.url, "http://")
 	p := astray(b.t, clock, "agent", "--data", data, "--gateway", addr, "--gateway-publisher", edge,
 		"--gateway-publisher", strings.TrimPrefix(b.at, "http://"), "--port-mapping", "off", "--log-level", "debug")

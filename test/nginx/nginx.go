@@ -5,13 +5,14 @@ package nginx
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/tandem-cdn/tandem/test/loopback"
 )
 
 const config = `daemon off;
@@ -37,7 +38,7 @@ func Serve(t testing.TB, dir string) string {
 	if err != nil {
 		t.Skip("nginx is not installed")
 	}
-	addr, tmp := freeAddr(t), t.TempDir()
+	addr, tmp := loopback.Addr(t), t.TempDir()
 	user := ""
 	if os.Getuid() == 0 {
 		user = "user root;" // else its workers may not read the test's directories
@@ -60,19 +61,6 @@ func Serve(t testing.TB, dir string) string {
 	})
 	await(t, "http://"+addr, filepath.Join(tmp, "error.log"))
 	return "http://" + addr
-}
-
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
 }
 
 // await polls until the server answers, for at most ten seconds.

@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -12,9 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
+
+	"github.com/tandem-cdn/tandem/test/loopback"
 )
 
 // A real ACME authority (pebble, Debian's package of that name) checks the
@@ -69,7 +69,7 @@ type authority struct {
 
 func newAuthority(t *testing.T) *authority {
 	t.Helper()
-	a := &authority{addr: freeAddr(t), manage: freeAddr(t), dir: t.TempDir()}
+	a := &authority{addr: loopback.Addr(t), manage: loopback.Addr(t), dir: t.TempDir()}
 	ca, err := newDevCA(Config{Data: a.dir, DevCA: []string{"localhost"}, Logger: discard()})
 	if err != nil {
 		t.Fatal(err)
@@ -96,8 +96,8 @@ func newAuthority(t *testing.T) *authority {
 // start runs the authority, which sends its challenges to port of this machine.
 func (a *authority) start(t *testing.T, port int) {
 	t.Helper()
-	dns := freeAddr(t)
-	spawn(t, exec.Command("pebble-challtestsrv", "-dns01", dns, "-http01", "", "-https01", "", "-tlsalpn01", "", "-management", freeAddr(t), "-defaultIPv6", ""))
+	dns := loopback.Addr(t)
+	spawn(t, exec.Command("pebble-challtestsrv", "-dns01", dns, "-http01", "", "-https01", "", "-tlsalpn01", "", "-management", loopback.Addr(t), "-defaultIPv6", ""))
 	await(t, func() bool {
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", dns)
 		if err == nil {
@@ -162,17 +162,6 @@ func spawn(t *testing.T, cmd *exec.Cmd) {
 			t.Logf("%s said:\n%s", cmd.Path, b)
 		}
 	})
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
 }
 
 // await polls until ok, for at most a minute.
